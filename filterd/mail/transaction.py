@@ -1,0 +1,81 @@
+"""The mail transaction as the MTA tells it: who connects, under which name, from whom, to whom (RFC 5321 3.3)."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
+
+from filterd.mail.address import Mailbox
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class Stage(IntEnum):
+    """The moments at which a mail can be judged, in their order."""
+
+    CONNECT = 0
+    HELO = 1
+    MAIL = 2
+    RCPT = 3
+    DATA = 4
+    END_OF_HEADERS = 5
+    END_OF_MESSAGE = 6
+
+    @property
+    def word(self) -> str:
+        """The stage as it is written in policies and logs."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The SMTP client.
+
+    `ip` is None where the MTA names no address family (a local submission). `name` is the MTA's verified reverse name,
+    or None. `port` is 0 where unknown.
+    """
+
+    ip: IPAddress | None
+    name: str | None = None
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReversePath:
+    """The envelope sender: `mailbox` is None for the null path `<>` and for what is no mailbox.
+
+    `text` is what was written, without angle brackets; `null` tells `<>` from a malformed path.
+    """
+
+    text: str
+    mailbox: Mailbox | None
+
+    @property
+    def null(self) -> bool:
+        return self.text == ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardPath:
+    """An envelope recipient; `mailbox` is None for what is no mailbox (`postmaster` alone, say)."""
+
+    text: str
+    mailbox: Mailbox | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """All that is known of a mail before its content, and grows from stage to stage.
+
+    `helo` is as the client said it, None before. `user` is the authenticated identity ({auth_authen}), None for a
+    stranger. `queue_id` is None until the MTA has given one. `daemon` is the MTA's name for the port that was used.
+    """
+
+    id: str
+    client: Client
+    helo: str | None = None
+    user: str | None = None
+    sender: ReversePath | None = None
+    recipients: tuple[ForwardPath, ...] = ()
+    queue_id: str | None = None
+    daemon: str | None = None
+    tls: str | None = None

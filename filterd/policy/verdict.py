@@ -1,0 +1,79 @@
+"""What is to be done with a mail: the one outcome of judging it at a stage.
+
+Edits are intentions. `AddAuthenticationResults` and `Sign` carry no bytes; `engine.finish` makes them, in fixed order.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from filterd.mail.reply import Reply
+
+
+class Disposition(StrEnum):
+    """What becomes of the mail."""
+
+    CONTINUE = "continue"  #: nothing is decided yet
+    ACCEPT = "accept"  #: a rule took it; nothing later refuses it
+    TAG = "tag"  #: delivered, marked for the Junk folder
+    HOLD = "hold"  #: kept in the MTA's hold queue
+    DEFER = "defer"  #: refused for now (4xx)
+    REJECT = "reject"  #: refused (5xx)
+    DISCARD = "discard"  #: taken, and thrown away
+
+    @property
+    def final(self) -> bool:
+        """Whether judging ends here: the mail is not going to be delivered."""
+        return self in (Disposition.DEFER, Disposition.REJECT, Disposition.DISCARD)
+
+
+@dataclass(frozen=True, slots=True)
+class AddField:
+    """Add a header field; `value` is the text after the colon's space."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddAuthenticationResults:
+    """Remove what claims to be ours, and say what was found, above all other fields (RFC 8601 4.1, 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Sign with every usable key of the author domain."""
+
+
+Edit = AddField | AddAuthenticationResults | Sign
+
+
+class StepOutcome(StrEnum):
+    """What became of one rule."""
+
+    FIRED = "fired"
+    OBSERVED = "observed"  #: would have fired; its mode is observe
+    DID_NOT_FIRE = "did not fire"
+    NOT_APPLICABLE = "not applicable"  #: it names a stranger's check, and the mail is from us
+    CANNOT_TELL = "cannot tell"  #: a fact that it names could not be had
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule's part in a judgement, with the facts that it read."""
+
+    rule: str
+    outcome: StepOutcome
+    facts: tuple[tuple[str, object], ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement of one stage. `rule` is the one that decided; None where none did."""
+
+    disposition: Disposition = Disposition.CONTINUE
+    reply: Reply | None = None
+    rule: str | None = None
+    edits: tuple[Edit, ...] = ()
+    steps: tuple[Step, ...] = ()
