@@ -1,0 +1,50 @@
+# For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format install install-test packages servers clean
+
+# Debian's own Python: python3-dev's headers belong to it, and pymilter is compiled against them.
+PYTHON := /usr/bin/python3
+BIN := .venv/bin
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 16
+
+demo: install ## the main job, on one machine: eight mails, honest and forged, and what became of them
+	$(BIN)/filterd demo
+
+test: lint servers ## everything that must hold
+	$(BIN)/pytest -n auto
+
+lint: install-test ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install-test ## put the code into its one form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: .venv/installed ## .venv with filterd, its MTA and the demo
+install-test: .venv/installed-dev ## .venv with what the tests need, too
+
+packages: ## Debian's packages that .venv is built with
+	@tools/debian-packages install python3 python3-venv python3-dev gcc libc6-dev libmilter-dev
+
+servers: ## the servers that the tests run, unpacked into .tools, not installed
+	@tools/debian-packages unpack postfix nsd
+
+$(BIN)/pip: | packages
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[mta]'
+	touch $@
+
+.venv/installed-dev: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch .venv/installed $@
+
+clean: ## remove all that these targets made in this folder
+	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
