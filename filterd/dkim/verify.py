@@ -1,0 +1,245 @@
+"""Whether a message's DKIM signatures are true (RFC 6376 6, RFC 8301, RFC 8463), in the words of RFC 8601 2.7.1.
+
+Answers one result per signature. What a result means for the mail is not asked here.
+"""
+
+import hashlib
+from binascii import b2a_base64
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from filterd.dkim.bodyhash import BodyHasher
+from filterd.dkim.canonical import signed_octets
+from filterd.dkim.key_record import KeyRecord, KeyRecordError, KeyType, parse_key_record
+from filterd.dkim.signature import Algorithm, Signature, SignatureError, parse_signature
+from filterd.dkim.tag_list import without_value
+from filterd.lookup import Outcome, Resolver
+from filterd.mail.domain import Domain
+from filterd.mail.header import Field, Header
+from filterd.mail.reason import Reason
+
+#: How far clocks may disagree, in seconds, before t= or x= counts against a signature.
+CLOCK_SKEW = 300
+#: Signatures beyond this many are not even mentioned.
+MAX_REPORTED = 20
+_MAX_RECORDS = 3
+_KEY_TYPES = {Algorithm.RSA_SHA256: KeyType.RSA, Algorithm.ED25519_SHA256: KeyType.ED25519}
+
+
+class DkimCode(StrEnum):
+    """The results of RFC 8601 2.7.1."""
+
+    PASS = "pass"  # noqa: S105  a word, no password
+    FAIL = "fail"  #: the body or a signed field was changed, or the key is not the signer's
+    POLICY = "policy"  #: not acceptable here, whether or not it verifies: see the reason
+    NEUTRAL = "neutral"  #: malformed, or of a kind that is not known: nothing can be said
+    TEMPERROR = "temperror"  #: the key could not be fetched now
+    PERMERROR = "permerror"  #: there is no key to verify with, or the signature breaks a rule for good
+    NONE = "none"  #: the message has no signature
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """What became of one signature.
+
+    `signature` is the beginning of b=, which tells signatures of one domain apart (RFC 6008). `testing` says that the
+    key record has t=y: the domain only tries DKIM out. `detail` is for people; nothing of the message is in it.
+    """
+
+    code: DkimCode
+    sdid: Domain | None
+    auid: str | None = None
+    selector: str | None = None
+    algorithm: str | None = None
+    key_bits: int | None = None
+    signature: str = ""
+    reason: Reason | None = None
+    detail: str | None = None
+    testing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why a signature does not pass."""
+
+    code: DkimCode
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A signature that is worth asking for its key."""
+
+    field: Field
+    signature: Signature
+    found: DkimResult  #: what is known of it so far
+
+
+class Verification:
+    """The verification of one message, as it arrives: the header, the body in chunks, then the keys.
+
+    `now` is the time of arrival in seconds since 1970. The topmost `max_signatures` are verified; further ones are
+    reported as too many, and from 20 on not at all.
+    """
+
+    def __init__(self, header: Header, now: int, max_signatures: int = 5) -> None:
+        self._header = header
+        fields = header.all("DKIM-Signature")[: max(MAX_REPORTED, max_signatures)]
+        self._found = [_examine(header, field, now) for field in fields[:max_signatures]]
+        self._ignored = len(fields) - len(self._found)
+        candidates = [each for each in self._found if isinstance(each, _Candidate)]
+        self._hasher = BodyHasher(each.signature.body_form for each in candidates)
+        #: the names whose TXT records `finish` will ask for, each once
+        self.key_names = tuple(dict.fromkeys(each.signature.key_name for each in candidates))
+
+    def body(self, chunk: bytes) -> None:
+        """Take the next octets of the body, as they stand in the message: lines end in CRLF."""
+        self._hasher.update(chunk)
+
+    def finish(self, resolver: Resolver) -> tuple[DkimResult, ...]:
+        """The results, in the order of the fields; empty where there is no signature. To be called once."""
+        self._hasher.finish()
+        judged = [self._judge(each, resolver) if isinstance(each, _Candidate) else each for each in self._found]
+        too_many = DkimResult(
+            DkimCode.POLICY, None, reason=Reason.DKIM_TOO_MANY, detail="more signatures than are verified"
+        )
+        return (*judged, *[too_many] * self._ignored)
+
+    def _judge(self, candidate: _Candidate, resolver: Resolver) -> DkimResult:
+        records = _key_records(candidate.signature.key_name, resolver)
+        if isinstance(records, _Fault):
+            # A changed body is certain, whatever DNS will say about the key at another time.
+            return _faulty(candidate.found, self._body_fault(candidate.signature) or records)
+        # RFC 6376 3.6.2.2 leaves several records undefined. All are the signer's, so that any may verify.
+        results = [self._judge_with(candidate, record) for record in records]
+        return next((result for result in results if result.code is DkimCode.PASS), results[0])
+
+    def _judge_with(self, candidate: _Candidate, record: KeyRecord) -> DkimResult:
+        # RFC 6376 3.6.1 wants t=y mail treated as unsigned, pass or fail. Verifiers in practice count a pass that
+        # holds (OpenDKIM, Gmail); a fail means no more than no signature anyway (RFC 6376 6.1). Policies see `testing`.
+        found = replace(candidate.found, key_bits=record.bits, testing=record.testing)
+        signature = candidate.signature
+        fault = self._body_fault(signature) or _key_fault(signature, record)
+        if fault is None and not self._verifies(candidate, record):
+            fault = _Fault(DkimCode.FAIL, Reason.DKIM_SIGNATURE, "a signed field was changed, or the key is another")
+        if fault is None and signature.length is not None and signature.length < self._body_length(signature):
+            # RFC 6376 8.2: what follows the signed octets may replace all that a reader sees.
+            fault = _Fault(DkimCode.POLICY, Reason.DKIM_LENGTH, "l= leaves a part of the body unsigned")
+        return _faulty(found, fault) if fault else replace(found, code=DkimCode.PASS)
+
+    def _body_length(self, signature: Signature) -> int:
+        return self._hasher.hash_of(signature.body_form).length
+
+    def _body_fault(self, signature: Signature) -> _Fault | None:
+        if signature.length is not None and signature.length > self._body_length(signature):
+            # RFC 6376 3.5, l=: the value MUST NOT be larger than the canonical body.
+            return _Fault(DkimCode.PERMERROR, Reason.DKIM_LENGTH_TOO_LONG, "l= is larger than the body")
+        if self._hasher.hash_of(signature.body_form).digest != signature.body_hash:
+            return _Fault(DkimCode.FAIL, Reason.DKIM_BODY_HASH, "the body was changed after signing")
+        return None
+
+    def _verifies(self, candidate: _Candidate, record: KeyRecord) -> bool:
+        signature = candidate.signature
+        octets = signed_octets(
+            self._header,
+            signature.signed_names,
+            candidate.field,
+            without_value(candidate.field.value, b"b"),
+            signature.header_canonicalization,
+        )
+        try:
+            if isinstance(record.key, RSAPublicKey):
+                record.key.verify(signature.signature, octets, PKCS1v15(), SHA256())
+            else:
+                # RFC 8463 3: Ed25519 signs the hash, not the octets.
+                record.key.verify(signature.signature, hashlib.sha256(octets).digest())
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _faulty(found: DkimResult, fault: _Fault) -> DkimResult:
+    return replace(found, code=fault.code, reason=fault.reason, detail=fault.detail)
+
+
+def _examine(header: Header, field: Field, now: int) -> _Candidate | DkimResult:
+    """All that the field itself tells, before any key is asked for."""
+    try:
+        signature = parse_signature(field.value)
+    except SignatureError as error:
+        # RFC 8601 2.7.1: neutral is for syntax errors, and for what cannot be processed otherwise.
+        return DkimResult(DkimCode.NEUTRAL, None, reason=error.reason, detail=str(error))
+    found = DkimResult(
+        DkimCode.NEUTRAL,
+        signature.sdid,
+        auid=str(signature.auid),
+        selector=signature.selector,
+        algorithm=signature.algorithm,
+        # RFC 6008 3: at least the first eight characters of b=.
+        signature=b2a_base64(signature.signature[:6], newline=False).decode("ascii"),
+    )
+    fault = _claim_fault(header, signature, now)
+    return _faulty(found, fault) if fault else _Candidate(field, signature, found)
+
+
+def _claim_fault(header: Header, signature: Signature, now: int) -> _Fault | None:
+    if signature.algorithm is Algorithm.RSA_SHA1:
+        # RFC 8301 3.1: rsa-sha1 signatures have permanently failed.
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_SHA1, "rsa-sha1 is not a valid algorithm any more")
+    signed_from = signature.signed_names.count("from")
+    if not signed_from:
+        # RFC 6376 6.1.1: PERMFAIL (From field not signed).
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_FROM_UNSIGNED, "h= does not name From")
+    if len(header.all("From")) > signed_from:
+        # RFC 6376 8.15: readers may be shown the From field that was added.
+        return _Fault(DkimCode.POLICY, Reason.DKIM_FROM_UNSIGNED, "there are more From fields than h= covers")
+    if not signature.auid.domain.under(signature.sdid):
+        # RFC 6376 6.1.1: PERMFAIL (domain mismatch).
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not within d=")
+    if signature.expiration is not None and signature.expiration + CLOCK_SKEW < now:
+        return _Fault(DkimCode.POLICY, Reason.DKIM_EXPIRED, "x= has passed")
+    if signature.timestamp is not None and signature.timestamp - CLOCK_SKEW > now:
+        return _Fault(DkimCode.POLICY, Reason.DKIM_FUTURE, "t= lies in the future")
+    return None
+
+
+def _key_records(name: str, resolver: Resolver) -> list[KeyRecord] | _Fault:
+    """The usable keys, one at least, or why there is none."""
+    answer = resolver.lookup(name, "TXT")
+    if answer.outcome is Outcome.TEMPFAIL:
+        return _Fault(DkimCode.TEMPERROR, answer.reason or Reason.DNS_SERVFAIL, "the key could not be fetched")
+    # Servers rotate records; one order makes results repeatable.
+    texts = sorted(answer.texts)[:_MAX_RECORDS]
+    if not texts:
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_MISSING, "there is no key record")
+    records, errors = [], []
+    for text in texts:
+        try:
+            records.append(parse_key_record(text))
+        except KeyRecordError as error:
+            errors.append(error)
+    if not records:
+        # RFC 6376 6.1.2: PERMFAIL. But a weak key is a key that RFC 8301 3.2 does not accept, a large one we do not.
+        unacceptable = errors[0].reason in (Reason.DKIM_KEY_WEAK, Reason.DKIM_KEY_TOO_LARGE)
+        code = DkimCode.POLICY if unacceptable else DkimCode.PERMERROR
+        return _Fault(code, errors[0].reason, str(errors[0]))
+    return records
+
+
+def _key_fault(signature: Signature, record: KeyRecord) -> _Fault | None:
+    """What the key forbids (RFC 6376 3.6.1, 6.1.2)."""
+    if record.services is not None and not {"*", "email"} & set(record.services):
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_SERVICE, "the key's s= is not for mail")
+    if record.type is not _KEY_TYPES[signature.algorithm]:
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_TYPE, "the key's k= does not fit a=")
+    if record.hashes is not None and "sha256" not in record.hashes:
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_HASH, "the key's h= does not allow sha256")
+    if record.strict and signature.auid.domain != signature.sdid:
+        return _Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not at d= itself, as the key's t=s wants")
+    return None
