@@ -12,28 +12,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from filterd.mail.comment import comment_end
 from filterd.mail.domain import Domain, DomainError
 
 _MAX_LIST = 65_536  # octets of a From field's value
 _MAX_MAILBOXES = 1_000
 _MAX_PATH = 1_024  # characters; RFC 5321 4.5.3.1.3 has 256, VERP and BATV make longer ones
-_MAX_DEPTH = 32  # of nested comments
 
-# RFC 5322 3.2.3 and RFC 6532 3.2; C1 controls are left out with the others. Possessive: nothing is tried twice.
+# RFC 5322 3.2.3 and RFC 6532 3.2; C1 controls are left out with the others. Only single characters are repeated
+# possessively: CPython before 3.11.5 matches possessive groups wrongly (gh-106052).
 _ATEXT = r"[^\x00-\x20\x7f-\x9f()<>\[\]:;@\\,.\"]"
-_DOT_ATOM = rf"{_ATEXT}++(?:\.{_ATEXT}++)*+"
-_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_DOT_ATOM = rf"{_ATEXT}++(?:\.{_ATEXT}++)*"
+_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _LITERAL = r"\[[^\[\]\\]*+\]"
 _ADDR_SPEC = rf"(?P<local>{_DOT_ATOM}|{_QUOTED})@(?P<domain>{_DOT_ATOM}|{_LITERAL})"
 
 _IS_DOT_ATOM = re.compile(_DOT_ATOM)
-_PATH = re.compile(rf"(?:@{_DOT_ATOM}(?:,@{_DOT_ATOM})*+:)?{_ADDR_SPEC}")
+_PATH = re.compile(rf"(?:@{_DOT_ATOM}(?:,@{_DOT_ATOM})*:)?{_ADDR_SPEC}")
 # RFC 5322 4.1 allows dots among the words of a display name, and every "John Q. Public" has one.
 _TOKEN = re.compile(
-    rf"(?P<address>{_ADDR_SPEC})|(?P<word>(?:{_ATEXT}|\.)++)|(?P<quoted>{_QUOTED})|(?P<special>[<>:;,])", re.DOTALL
+    rf"(?P<address>{_ADDR_SPEC})|(?P<word>(?:{_ATEXT}|\.)+)|(?P<quoted>{_QUOTED})|(?P<special>[<>:;,])", re.DOTALL
 )
 _SPACE = re.compile(r"[ \t]++")
-_COMMENT_PART = re.compile(r"[^()\\]++|\\.|[()]")
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -101,13 +101,15 @@ def parse_path(text: str) -> Mailbox | None:
         return None
     if len(text) > _MAX_PATH:
         raise AddressError("the path is too long")
-    bracketed = text.startswith("<") and text.endswith(">")
+    bracketed = text.startswith("<")
+    if bracketed and not text.endswith(">"):
+        raise AddressError("the angle bracket is not closed")
     inner = text[1:-1] if bracketed else text
     found = _PATH.fullmatch(inner)
     if found:
         return Mailbox(_local(found["local"]), _domain(found["domain"]))
-    local, at, domain = inner.rpartition("@")
-    if bracketed or not at:
+    local, _, domain = inner.rpartition("@")
+    if bracketed or not local:
         raise AddressError("the path is no address")
     return Mailbox(_printable(local), _domain(domain))
 
@@ -177,21 +179,13 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _after_comment(text: str, at: int) -> int:
-    depth = 0
-    while found := _COMMENT_PART.match(text, at):
-        part, at = found.group(), found.end()
-        if part == "(":
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise AddressError("comments are nested too deeply")
-        elif part == ")":
-            depth -= 1
-            if depth == 0:
-                return at
-        elif _ADDRESS_LIKE.search(part):
-            # Programs that look for angle brackets or at-signs first would see another author here.
-            raise AddressError("a comment holds what looks like an address")
-    raise AddressError("a comment does not end")
+    end = comment_end(text, at)
+    if end is None:
+        raise AddressError("a comment does not end")
+    if _ADDRESS_LIKE.search(text, at, end):
+        # Programs that look for angle brackets or at-signs first would see another author here.
+        raise AddressError("a comment holds what looks like an address")
+    return end
 
 
 class _ListReader:

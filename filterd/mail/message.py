@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from filterd.mail.address import AddressError, Mailbox, parse_mailbox_list
 from filterd.mail.domain import Domain
-from filterd.mail.header import Header
+from filterd.mail.header import Field, Header
 from filterd.mail.reason import Reason
 
 
@@ -39,3 +39,36 @@ def author_of(header: Header) -> Author:
     if not isinstance(domain, Domain):
         return Author(None, mailboxes, Reason.AUTHOR_MALFORMED)
     return Author(domain, mailboxes)
+
+
+def split(data: bytes) -> tuple[Header, bytes]:
+    """Part a stored message into header section and body, with CRLF line ends whatever they were.
+
+    A first line `From ` (mbox) is dropped. A line of the header section that is no field ends it, as MTAs have it: it
+    is the body's first line. A continuation line without a field before it is body too.
+    """
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if data.startswith(b"From "):
+        data = data.partition(b"\n")[2]
+    names: list[bytes] = []
+    values: list[list[bytes]] = []
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        line = data[start:end]
+        if not line:
+            start = end + 1
+            break
+        if line[:1] in b" \t" and values:
+            values[-1].append(line)
+        else:
+            name, colon, value = line.partition(b":")
+            name = name.rstrip(b" \t")
+            if not colon or not name or any(octet <= 32 or octet >= 127 for octet in name):
+                break
+            names.append(name)
+            values.append([value])
+        start = end + 1
+    header = Header(tuple(Field(name, b"\r\n".join(lines)) for name, lines in zip(names, values, strict=True)))
+    return header, data[start:].replace(b"\n", b"\r\n")

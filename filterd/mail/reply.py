@@ -7,7 +7,9 @@ The one place where text becomes a reply: whatever remote text a rule puts into 
 import re
 from dataclasses import dataclass
 
-_FORM = re.compile(r"(?P<code>[45][0-9]{2})(?:[ ]+(?P<status>[245]\.[0-9]{1,3}\.[0-9]{1,3}))?(?:[ ]+(?P<text>.*))?", re.S)
+_FORM = re.compile(
+    r"(?P<code>[45][0-9]{2})(?:[ ]+(?P<status>[245]\.[0-9]{1,3}\.[0-9]{1,3}))?(?:[ ]+(?P<text>.*))?", re.DOTALL
+)
 # RFC 5321 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
 _MAX_TEXT = 480
 
@@ -48,7 +50,7 @@ class Reply:
 
 
 def printable(text: str) -> str:
-    """Make remote text fit for one reply line: printable ASCII, one space for white space, bounded, without per cent."""
+    """Make remote text fit for one reply line: printable ASCII, single spaces, bounded, without per cent signs."""
     words = " ".join(text.split())
     safe = "".join(char if " " <= char <= "~" and char != "%" else "?" for char in words)
     return safe if len(safe) <= _MAX_TEXT else safe[: _MAX_TEXT - 3] + "..."

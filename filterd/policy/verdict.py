@@ -14,7 +14,7 @@ class Disposition(StrEnum):
 
     CONTINUE = "continue"  #: nothing is decided yet
     ACCEPT = "accept"  #: a rule took it; nothing later refuses it
-    TAG = "tag"  #: delivered, marked for the Junk folder
+    QUARANTINE = "quarantine"  #: delivered, marked for the Junk folder
     HOLD = "hold"  #: kept in the MTA's hold queue
     DEFER = "defer"  #: refused for now (4xx)
     REJECT = "reject"  #: refused (5xx)

@@ -1,0 +1,21 @@
+"""Policy files from disk."""
+
+from pathlib import Path
+
+from filterd.policy.errors import PolicyError, PolicyErrors
+from filterd.policy.load import load
+from filterd.policy.nodes import MAX_SIZE
+from filterd.policy.rules import Policy
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and compile a policy file. Raises PolicyErrors, also where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SIZE + 1).decode("utf-8")
+    except OSError as error:
+        raise PolicyErrors([PolicyError(str(path), 1, 1, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise PolicyErrors([PolicyError(str(path), line, 1, "", "is not UTF-8 text")]) from None
+    return load(text, str(path))

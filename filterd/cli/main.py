@@ -1,0 +1,44 @@
+"""The command `filterd`. Each subcommand is a file of this folder, imported only when it is asked for."""
+
+import importlib
+from typing import Any
+
+import click
+
+#: Command, and what it is for: shown by `filterd --help` without importing anything else.
+COMMANDS = {
+    "run": "The daemon: judge mail for an MTA.",
+    "check": "Validate a policy; show when its rules run and what they cost.",
+    "explain": "Judge a stored mail and say why.",
+    "mta": "The bundled mail server, to try and test with.",
+    "demo": "The main job, on one machine, in one command.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"filterd.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message = f"{error.message} There are: {', '.join(COMMANDS)}."
+            raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="filterd")
+def main() -> None:
+    """SPF, DKIM, DMARC and a verdict that explains itself, for Postfix and Sendmail."""

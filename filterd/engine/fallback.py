@@ -1,0 +1,40 @@
+"""What becomes of a mail when something that should have judged it could not: as the policy declares."""
+
+from filterd.dmarc.evaluate import DmarcCode
+from filterd.mail.reply import Reply
+from filterd.policy.results import Results
+from filterd.policy.schema import PolicyFile
+from filterd.policy.verdict import Disposition, Verdict
+
+_OWN_FAULT = {
+    "defer": Verdict(
+        Disposition.DEFER, Reply(451, "4.3.0", "cannot judge this mail now, try again later"), "server.on_error"
+    ),
+    "reject": Verdict(Disposition.REJECT, Reply(554, "5.3.0", "cannot judge this mail"), "server.on_error"),
+    "accept": Verdict(Disposition.ACCEPT, None, "server.on_error"),
+}
+_DNS_FAULT = {
+    "defer": Verdict(
+        Disposition.DEFER, Reply(451, "4.4.3", "a DNS answer is missing, try again later"), "dns.on_error"
+    ),
+    "reject": Verdict(Disposition.REJECT, Reply(550, "5.4.3", "a DNS answer is missing"), "dns.on_error"),
+    "accept": Verdict(Disposition.ACCEPT, None, "dns.on_error"),
+}
+
+
+def own_fault(settings: PolicyFile) -> Verdict:
+    """filterd itself failed."""
+    return _OWN_FAULT[settings.server.on_error]
+
+
+def dns_fault(settings: PolicyFile, results: Results) -> Verdict | None:
+    """DNS failed so that DMARC could not be judged, and no rule decided. None where the policy says skip."""
+    if results.dmarc is None or results.dmarc.code is not DmarcCode.TEMPERROR:
+        return None
+    return _DNS_FAULT.get(settings.dns.on_error)
+
+
+#: The header section is larger than is judged: trying again would not help (RFC 3463 X.3.4).
+HEADER_TOO_LARGE = Verdict(
+    Disposition.REJECT, Reply(552, "5.3.4", "the header section is too large"), "header.too-large"
+)

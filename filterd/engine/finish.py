@@ -1,0 +1,131 @@
+"""From verdict to changes of the mail, in the one safe order.
+
+What claims to be ours goes first, in descending order (deleting the first copy would renumber the next); then the
+fields that rules add; Authentication-Results last, so that it stands above all others (RFC 8601 4.1, 5).
+"""
+
+from dataclasses import dataclass
+
+from filterd.authres.forged import forged
+from filterd.authres.format import format_value
+from filterd.authres.result import AuthenticationResults, MethodResult, Property
+from filterd.dkim.verify import DkimResult
+from filterd.dmarc.evaluate import DmarcResult
+from filterd.mail.header import Header
+from filterd.mail.transaction import Transaction
+from filterd.policy.decide import QUARANTINE_FIELD, TAG_FIELD
+from filterd.policy.results import Results
+from filterd.policy.verdict import AddAuthenticationResults, AddField, Edit, Verdict
+from filterd.spf.check import SpfResult
+
+AUTHENTICATION_RESULTS = "Authentication-Results"
+
+
+@dataclass(frozen=True, slots=True)
+class InsertField:
+    """Insert a field; index 0 is above all others, the MTA's own Received included.
+
+    `value` is the text behind "Name: ", further lines joined by "\\n\\t".
+    """
+
+    index: int
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteField:
+    """Delete the n-th field (from 1, top to bottom) of that name, as they are numbered at that moment."""
+
+    name: str
+    occurrence: int
+
+
+Change = InsertField | DeleteField
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is to be done with the mail, and its changes in the order in which they must be made."""
+
+    verdict: Verdict
+    changes: tuple[Change, ...] = ()
+
+
+def finish(verdict: Verdict, transaction: Transaction, header: Header, results: Results, authserv_id: str) -> Finished:
+    """Make the bytes of what the verdict intends. A mail that is not delivered is not changed."""
+    if verdict.disposition.final:
+        return Finished(verdict)
+    changes: list[Change] = [*_strip(header, authserv_id)]
+    for edit in verdict.edits:
+        changes += _made(edit, transaction, results, authserv_id)
+    return Finished(verdict, tuple(changes))
+
+
+def strip_only(verdict: Verdict, header: Header, authserv_id: str) -> Finished:
+    """For a mail that could not be judged: whatever else happens, nobody's word passes for ours."""
+    return Finished(verdict, () if verdict.disposition.final else tuple(_strip(header, authserv_id)))
+
+
+def _strip(header: Header, authserv_id: str) -> list[Change]:
+    changes: list[Change] = [
+        DeleteField(AUTHENTICATION_RESULTS, occurrence) for occurrence in forged(header, frozenset({authserv_id}))
+    ]
+    for name in (QUARANTINE_FIELD, TAG_FIELD):
+        # Sieve scripts trust these fields, so only we may have written them.
+        changes += [DeleteField(name, occurrence) for occurrence in range(len(header.all(name)), 0, -1)]
+    return changes
+
+
+def _made(edit: Edit, transaction: Transaction, results: Results, authserv_id: str) -> list[Change]:
+    match edit:
+        case AddField():
+            return [InsertField(0, edit.name, edit.value)]
+        case AddAuthenticationResults():
+            value = format_value(AuthenticationResults(authserv_id, _methods(transaction, results)))
+            return [InsertField(0, AUTHENTICATION_RESULTS, value)]
+        case _:
+            return []
+
+
+def _methods(transaction: Transaction, results: Results) -> tuple[MethodResult, ...]:
+    """Every result, in the order in which they were found."""
+    methods: list[MethodResult] = []
+    if results.spf is not None:
+        methods.append(_spf(results.spf, transaction))
+    if results.dkim is not None:
+        methods += [_dkim(each) for each in results.dkim] or [MethodResult("dkim", "none")]
+    if results.dmarc is not None:
+        methods.append(_dmarc(results.dmarc))
+    return tuple(methods)
+
+
+def _spf(spf: SpfResult, transaction: Transaction) -> MethodResult:
+    # RFC 8601 2.7.2: smtp.mailfrom, or smtp.helo where the sender is null. The HELO result of other mail is kept out:
+    # consumers have taken it for the sender's (CVE-2019-20790).
+    sender = transaction.sender
+    if sender is not None and sender.mailbox is not None:
+        identity = Property("smtp", "mailfrom", str(sender.mailbox))
+    else:
+        identity = Property("smtp", "helo", transaction.helo or "")
+    return MethodResult("spf", spf.code.value, (identity,), spf.reason.value if spf.reason else None)
+
+
+def _dkim(dkim: DkimResult) -> MethodResult:
+    named = (
+        ("d", dkim.sdid.name if dkim.sdid else None),
+        ("s", dkim.selector),
+        ("a", dkim.algorithm),
+        ("b", dkim.signature or None),  # RFC 6008: tells several signatures apart
+    )
+    properties = tuple(Property("header", name, value) for name, value in named if value)
+    return MethodResult("dkim", dkim.code.value, properties, dkim.reason.value if dkim.reason else None)
+
+
+def _dmarc(dmarc: DmarcResult) -> MethodResult:
+    properties: list[Property] = []
+    if dmarc.author_domain is not None:
+        properties.append(Property("header", "from", dmarc.author_domain.name))
+    if dmarc.policy is not None:
+        properties.append(Property("policy", "dmarc", dmarc.policy.value))
+    return MethodResult("dmarc", dmarc.code.value, tuple(properties), dmarc.reason.value if dmarc.reason else None)

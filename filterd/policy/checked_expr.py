@@ -1,0 +1,154 @@
+"""A type-checked CEL expression as a tree, read from the runtime's serialized form.
+
+The runtime (C++) gives the tree only as a `cel.expr.CheckedExpr` protocol buffer (github.com/google/cel-spec,
+proto/cel/expr/checked.proto and syntax.proto). What the policy needs of it fits a small reader; the protobuf package
+would be a dependency larger than this project.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Node:
+    """One node. `position` is the offset in characters of the expression's text that the parser noted for it.
+
+    `name` is a dotted name (an identifier, or a fully qualified fact), `call` a function's name, `literal` a constant.
+    """
+
+    id: int = 0
+    position: int = 0
+    name: str | None = None
+    call: str | None = None
+    literal: bool | int | float | str | bytes | None = None
+    is_literal: bool = False
+    children: list["Node"] = field(default_factory=list)
+
+    def walk(self) -> Iterator["Node"]:
+        """This node and all below it."""
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            yield node
+            pending.extend(reversed(node.children))
+
+
+def read(serialized: bytes) -> Node:
+    """Read what `Expression.serialize()` gave: an Any around CheckedExpr or ParsedExpr."""
+    kind = dict(_fields(serialized)).get(1, b"")
+    message = dict(_fields(serialized))[2]
+    checked = bytes(kind).endswith(b"CheckedExpr")
+    expr_field, source_field = (4, 5) if checked else (2, 3)
+    positions: dict[int, int] = {}
+    root = Node()
+    for number, value in _fields(message):
+        if number == source_field:
+            for inner, entry in _fields(value):
+                if inner == 4:
+                    pair = dict(_fields(entry))
+                    positions[_int(pair.get(1, 0))] = _int(pair.get(2, 0))
+    for number, value in _fields(message):
+        if number == expr_field:
+            root = _expr(value, positions)
+    return root
+
+
+_Raw = bytes | int
+
+
+def _int(value: _Raw) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _fields(data: _Raw) -> Iterator[tuple[int, _Raw]]:
+    """The fields of a protocol buffer message: varints as int, everything else as bytes."""
+    assert isinstance(data, bytes)
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            value, at = _varint(data, at)
+            yield number, value
+        else:
+            size, at = _varint(data, at) if kind == 2 else (8 if kind == 1 else 4, at)
+            yield number, data[at : at + size]
+            at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        octet = data[at]
+        at += 1
+        value |= (octet & 0x7F) << shift
+        shift += 7
+        if octet < 0x80:
+            return value, at
+
+
+def _expr(data: _Raw, positions: dict[int, int]) -> Node:
+    node = Node()
+    for number, value in _fields(data):
+        match number:
+            case 2:
+                node.id = _int(value)
+            case 3:
+                node.is_literal = True
+                node.literal = _constant(value)
+            case 4:
+                node.name = bytes(dict(_fields(value))[1]).decode()  # type: ignore[arg-type]  # a string field
+            case 5:
+                _select(node, value, positions)
+            case 6:
+                _call(node, value, positions)
+            case 7:
+                node.children = [_expr(part, positions) for inner, part in _fields(value) if inner == 1]
+            case 8:
+                for inner, entry in _fields(value):
+                    if inner == 2:
+                        node.children += [_expr(part, positions) for key, part in _fields(entry) if key in (3, 4)]
+            case 9:
+                node.children = [_expr(part, positions) for inner, part in _fields(value) if inner in (2, 4, 5, 6, 7)]
+    node.position = positions.get(node.id, 0)
+    return node
+
+
+def _select(node: Node, data: _Raw, positions: dict[int, int]) -> None:
+    parts = dict(_fields(data))
+    operand = _expr(parts[1], positions)
+    selected = parts[2]
+    assert isinstance(selected, bytes)
+    if operand.name is not None:
+        node.name = f"{operand.name}.{selected.decode()}"
+    node.children = [operand]
+
+
+def _call(node: Node, data: _Raw, positions: dict[int, int]) -> None:
+    for number, value in _fields(data):
+        if number == 2:
+            assert isinstance(value, bytes)
+            node.call = value.decode()
+        else:
+            node.children.append(_expr(value, positions))
+
+
+def _constant(data: _Raw) -> bool | int | float | str | bytes | None:
+    for number, value in _fields(data):
+        match number:
+            case 2:
+                return bool(value)
+            case 3 | 4:
+                number_value = _int(value)
+                return number_value - (1 << 64) if number == 3 and number_value >> 63 else number_value
+            case 5:
+                assert isinstance(value, bytes)
+                return float(struct.unpack("<d", value)[0])
+            case 6:
+                assert isinstance(value, bytes)
+                return value.decode()
+            case 7:
+                return value
+    return None

@@ -1,0 +1,210 @@
+"""Conditions of rules: CEL, the Common Expression Language, over the table of facts.
+
+The only room that knows the CEL runtime. A condition is checked whole when it is loaded: unknown names, wrong types,
+words that a fact can never be, networks that are none.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from cel_expr_python import cel
+
+from filterd.mail.domain import Domain, DomainError
+from filterd.policy.checked_expr import Node, read
+from filterd.policy.facts import FACTS, FactType, FactValue
+
+#: A condition longer than this is refused before it is parsed.
+MAX_LENGTH = 4096
+
+_COMPARISONS = ("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_")
+_ERROR = re.compile(r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): (?P<text>.*)")
+_INTEGER = re.compile(r"-?\d+(?![\d.eExXu])")
+_TYPES = {
+    FactType.BOOL: cel.Type.BOOL,
+    FactType.INT: cel.Type.INT,
+    FactType.DOUBLE: cel.Type.DOUBLE,
+    FactType.STRING: cel.Type.STRING,
+    FactType.STRINGS: cel.Type.List(cel.Type.STRING),
+}
+
+
+class ConditionError(ValueError):
+    """A condition cannot be used. `line` and `column` count from 1 within the condition's text."""
+
+    def __init__(self, line: int, column: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+        self.column = column
+        self.text = text
+
+
+class EvaluationError(Exception):
+    """A condition could not be evaluated on these facts; the text is CEL's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A compiled condition. `facts` are the names that it reads, sorted."""
+
+    text: str
+    facts: tuple[str, ...]
+    _expression: cel.Expression
+
+    def holds(self, values: Mapping[str, FactValue]) -> bool:
+        """Evaluate on values for at least `facts`. Raises EvaluationError."""
+        try:
+            found = self._expression.eval(data=values).value()
+        except RuntimeError as error:
+            raise EvaluationError(str(error)) from None
+        if not isinstance(found, bool):
+            raise EvaluationError(str(found))
+        return found
+
+
+def compile_condition(text: str) -> Condition:
+    """Parse, type-check and examine a condition. Raises ConditionError."""
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(1, 1, f"the condition is longer than {MAX_LENGTH} characters")
+    environment = _environment()
+    text = _with_doubles(text, _compiled(environment, text, check=False))
+    expression = _compiled(environment, text)
+    if expression.return_type() != cel.Type.BOOL:
+        raise ConditionError(1, 1, f"a condition is true or false, this is a {expression.return_type().name().lower()}")
+    tree = read(expression.serialize())
+    for node in tree.walk():
+        _examine(node, text)
+    facts = {node.name for node in tree.walk() if node.name in FACTS}
+    return Condition(text, tuple(sorted(name for name in facts if name is not None)), expression)
+
+
+def _compiled(environment: cel.Env, text: str, *, check: bool = True) -> cel.Expression:
+    try:
+        return environment.compile(text, disable_check=not check)
+    except RuntimeError as error:
+        found = _ERROR.search(str(error))
+        if found is None:
+            raise ConditionError(1, 1, str(error)) from None
+        line, column = int(found["line"]), int(found["column"])
+        raise ConditionError(line, column, _plain(found["text"].removesuffix(" [INVALID_ARGUMENT]"))) from None
+
+
+def _plain(text: str) -> str:
+    """CEL's complaint in the words of a postmaster, with a suggestion where a name is unknown."""
+    unknown = re.match(r"undeclared reference to '([^']+)'", text)
+    if unknown:
+        name = unknown[1]
+        known = [*FACTS, *_FUNCTIONS]
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else "`man filterd.yaml` lists the facts and functions"
+        return f"there is no fact or function {name}; {hint}"
+    overload = re.match(r"found no matching overload for '([^']+)' applied to '\((.*)\)'", text)
+    if overload:
+        operator = overload[1].strip("_@")
+        return f"{operator} cannot be applied to ({overload[2]}): the types do not fit"
+    return text
+
+
+def _with_doubles(text: str, unchecked: cel.Expression) -> str:
+    """Write 5 as 5.0 where it is compared with a fact of type double: CEL does not convert numbers."""
+    at: list[int] = []
+    for node in read(unchecked.serialize()).walk():
+        if node.call in _COMPARISONS and any(_type_of(child) is FactType.DOUBLE for child in node.children):
+            at += [child.position for child in node.children if type(child.literal) is int]
+    for position in sorted(at, reverse=True):
+        digits = _INTEGER.match(text, position)
+        if digits:
+            text = text[: digits.end()] + ".0" + text[digits.end() :]
+    return text
+
+
+def _type_of(node: Node) -> FactType | None:
+    return FACTS[node.name].type if node.name in FACTS else None
+
+
+def _examine(node: Node, text: str) -> None:
+    """What CEL's types do not see: words that a fact can never be, arguments that are no network or domain."""
+    if node.call in ("_==_", "_!=_", "@in"):
+        words = next((FACTS[child.name].words for child in node.children if child.name in FACTS), ())
+        literals = [literal for child in node.children for literal in child.walk() if isinstance(literal.literal, str)]
+        for literal in literals if words else []:
+            if literal.literal not in words:
+                near = difflib.get_close_matches(str(literal.literal), words, 1, 0.5)
+                hint = f"did you mean {near[0]!r}?" if near else ""
+                allowed = ", ".join(repr(word) for word in words)
+                raise _at(literal, text, f"it is never {literal.literal!r}; {hint or 'it is one of ' + allowed}")
+    elif node.call == "in_net" and isinstance(node.children[-1].literal, str):
+        try:
+            _network(node.children[-1].literal)
+        except ValueError as error:
+            raise _at(node.children[-1], text, f'no network: {error}; "192.0.2.0/24" would be one') from None
+    elif node.call == "under" and isinstance(node.children[-1].literal, str):
+        try:
+            Domain.parse(node.children[-1].literal)
+        except DomainError as error:
+            raise _at(node.children[-1], text, f"no domain: {error}") from None
+
+
+def _at(node: Node, text: str, problem: str) -> ConditionError:
+    before = text[: node.position]
+    return ConditionError(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, problem)
+
+
+@lru_cache(maxsize=4096)
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text)
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _in_net(address: str, network: str) -> bool:
+    """Whether the address lies in the network; an empty or malformed address lies in none."""
+    found = _address(address)
+    return found is not None and found in _network(network)
+
+
+def _under(name: str, domain: str) -> bool:
+    """Whether the name is the domain or below it; names are compared as A-labels."""
+    try:
+        return Domain.parse(name).under(Domain.parse(domain))
+    except DomainError:
+        return False
+
+
+_FUNCTIONS = {
+    "in_net": ('whether an address lies in a network: `client.ip.in_net("192.0.2.0/24")`', _in_net),
+    "under": ('whether a name is a domain or below it: `author.domain.under("example.org")`', _under),
+}
+
+
+@cache
+def _environment() -> cel.Env:
+    return cel.NewEnv(
+        variables={fact.name: _TYPES[fact.type] for fact in FACTS.values()},
+        functions=[
+            cel.FunctionDecl(
+                name,
+                [
+                    cel.Overload(
+                        f"{name}_string_string",
+                        cel.Type.BOOL,
+                        [cel.Type.STRING, cel.Type.STRING],
+                        is_member=True,
+                        impl=implementation,
+                    )
+                ],
+            )
+            for name, (_, implementation) in _FUNCTIONS.items()
+        ],
+    )

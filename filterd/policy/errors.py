@@ -1,0 +1,27 @@
+"""What is wrong with a policy, and where: for the operator, at load only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyError:
+    """One fault. `line` and `column` count from 1; `path` is the dotted place (`rules[2].when`), or empty."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        path = f"{self.path}: " if self.path else ""
+        return f"{self.file}:{self.line}:{self.column}: {path}{self.text}"
+
+
+class PolicyErrors(Exception):  # noqa: N818 # it carries several errors
+    """A policy cannot be used; `errors` has every fault that was found, in the order of the file."""
+
+    def __init__(self, errors: Sequence[PolicyError]) -> None:
+        self.errors = tuple(sorted(errors, key=lambda error: (error.line, error.column)))
+        super().__init__("\n".join(str(error) for error in self.errors))

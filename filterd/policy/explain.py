@@ -1,0 +1,139 @@
+"""A transcript as a page that answers "why": every result, every rule that fired and that did not."""
+
+from collections.abc import Iterator
+
+from filterd.lookup import Answer
+from filterd.mail.domain import Domain
+from filterd.policy.transcript import Judgement, Transcript
+from filterd.policy.verdict import AddField, Disposition, Step, StepOutcome
+
+_WORDS = {
+    Disposition.CONTINUE: "accepted: no rule decided",
+    Disposition.ACCEPT: "accepted",
+    Disposition.QUARANTINE: "quarantined: delivered, marked for the Junk folder",
+    Disposition.HOLD: "held in the MTA's queue",
+    Disposition.DEFER: "deferred",
+    Disposition.REJECT: "rejected",
+    Disposition.DISCARD: "discarded",
+}
+_WIDTH = 96
+
+
+def explain(transcript: Transcript) -> str:
+    """The page, ending with a line end."""
+    return "\n".join(_lines(transcript)) + "\n"
+
+
+def _lines(transcript: Transcript) -> Iterator[str]:
+    verdict = transcript.verdict
+    decided = f" by {verdict.rule}" if verdict.rule else ""
+    yield f"verdict   {_WORDS[verdict.disposition]}{decided}"
+    if verdict.reply:
+        yield f"reply     {verdict.reply}"
+    for edit in verdict.edits:
+        if isinstance(edit, AddField):
+            yield f"adds      {edit.name}: {edit.value}"
+    if transcript.fault:
+        yield f"fault     {printable_text(transcript.fault)}"
+    yield ""
+    yield from _mail(transcript)
+    yield ""
+    yield from _results(transcript)
+    yield ""
+    yield "rules"
+    for judgement in transcript.judgements:
+        for step in judgement.verdict.steps:
+            yield from _step(judgement, step)
+    if not any(judgement.verdict.steps for judgement in transcript.judgements):
+        yield "  none was asked"
+    if transcript.answers:
+        yield ""
+        yield "dns"
+        for answer in transcript.answers:
+            yield f"  {_answer(answer)}"
+    yield ""
+    times = ", ".join(f"{part} {spent:.1f} ms" for part, spent in transcript.times.items())
+    yield f"policy {transcript.policy}; {times}"
+
+
+def _mail(transcript: Transcript) -> Iterator[str]:
+    transaction, author = transcript.transaction, transcript.author
+    client = transaction.client
+    name = f" ({printable_text(client.name)})" if client.name else ""
+    yield f"client    {client.ip or 'local'}{name}, HELO {printable_text(transaction.helo or '-')}"
+    if transaction.user:
+        yield f"user      {printable_text(transaction.user)}"
+    sender = transaction.sender
+    yield f"from      <{printable_text(sender.text if sender else '')}>"
+    recipients = ", ".join(f"<{printable_text(each.text)}>" for each in transaction.recipients[:5])
+    more = len(transaction.recipients) - 5
+    yield f"to        {recipients or '-'}{f' and {more} more' if more > 0 else ''}"
+    if author:
+        yield f"author    {author.domain or author.reason}"
+    yield f"whose     {'ours: no check of strangers is run' if transcript.from_us else 'a stranger’s'}"
+
+
+def _results(transcript: Transcript) -> Iterator[str]:
+    results = transcript.results
+    yield "results"
+    for name, spf in (("spf", results.spf), ("spf helo", results.spf_helo)):
+        if spf is not None:
+            mechanism = f"matched {printable_text(spf.mechanism)}" if spf.mechanism else None
+            yield _result(name, spf.code.value, _domain(spf.domain), mechanism, spf.reason, spf.detail)
+    for dkim in results.dkim or ():
+        selector = f"selector {printable_text(dkim.selector)}" if dkim.selector else None
+        yield _result("dkim", dkim.code.value, _domain(dkim.sdid), selector, dkim.algorithm, dkim.reason, dkim.detail)
+    if results.dkim == ():
+        yield _result("dkim", "none", "the mail bears no signature")
+    if results.dmarc is not None:
+        dmarc = results.dmarc
+        found = f"record at _dmarc.{dmarc.policy_domain}" if dmarc.policy_domain else None
+        asks = f"asks for {dmarc.policy}" if dmarc.policy else None
+        by = [word for word, holds in (("SPF", dmarc.aligned_spf), ("DKIM", dmarc.aligned_dkim)) if holds]
+        aligned = f"aligned by {' and '.join(by)}" if by else None
+        testing = "t=y" if dmarc.testing else None
+        author = _domain(dmarc.author_domain)
+        yield _result("dmarc", dmarc.code.value, author, found, asks, testing, aligned, dmarc.reason, dmarc.detail)
+    if results.spf is None and results.dkim is None and results.dmarc is None:
+        yield "  none was needed"
+
+
+def _result(name: str, code: str, *parts: str | None) -> str:
+    said = ", ".join(printable_text(part) for part in parts if part)
+    return f"  {name:9} {code:10} {said}".rstrip()
+
+
+def _domain(domain: Domain | None) -> str | None:
+    return domain.name if domain else None
+
+
+def _step(judgement: Judgement, step: Step) -> Iterator[str]:
+    stage = f"{judgement.stage.word}{f' <{printable_text(judgement.recipient)}>' if judgement.recipient else ''}"
+    outcome = "would have fired (observe)" if step.outcome is StepOutcome.OBSERVED else step.outcome.value
+    yield f"  {stage:15} {step.rule:28} {outcome}{f': {printable_text(step.note)}' if step.note else ''}"
+    if step.facts:
+        read = ", ".join(f"{name}={_value(value)}" for name, value in step.facts)
+        yield f"  {'':15} {'':28} {read}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{printable_text(value)}"'
+    return printable_text(str(value))
+
+
+def _answer(answer: Answer) -> str:
+    values = " ".join(
+        f'"{printable_text(value.decode("latin-1"))}"' if isinstance(value, bytes) else printable_text(value)
+        for value in answer.values
+    )
+    why = f" ({answer.reason})" if answer.reason else ""
+    line = f"{answer.rdtype:5} {printable_text(answer.name)}  {answer.outcome}{why} {values}".rstrip()
+    return line if len(line) <= 2 * _WIDTH else line[: 2 * _WIDTH - 3] + "..."
+
+
+def printable_text(text: str) -> str:
+    """Remote text on a terminal: no control characters, nothing that reverses or hides text."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,236 @@
+"""The one table of facts that a policy may name.
+
+From it come CEL's declarations, the stage and the checks of every rule, the manual's table and what `explain` shows.
+To add a fact: one row here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from filterd.dkim.verify import DkimCode
+from filterd.dmarc.evaluate import DmarcCode
+from filterd.dmarc.record import Request
+from filterd.mail.address import Mailbox
+from filterd.mail.domain import Domain
+from filterd.mail.header import Header
+from filterd.mail.message import Author
+from filterd.mail.transaction import ForwardPath, Stage, Transaction
+from filterd.policy.results import Results
+from filterd.spf.check import SpfCode
+
+
+class Check(StrEnum):
+    """What can be found out about a mail, and costs something. All of these judge strangers only."""
+
+    SPF = "spf"
+    SPF_HELO = "spf_helo"
+    DKIM = "dkim"
+    DMARC = "dmarc"
+
+
+class FactType(StrEnum):
+    """The types of facts, by their CEL names."""
+
+    BOOL = "bool"
+    INT = "int"
+    DOUBLE = "double"
+    STRING = "string"
+    STRINGS = "list(string)"
+
+
+FactValue = bool | int | float | str | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is known of a mail at a stage, without any check.
+
+    `recipient` is the one that is being judged, at RCPT only. `from_us` is None before MAIL. `header` and `author` are
+    None before the end of headers, `size` (octets, header and body) before the end of message.
+    """
+
+    transaction: Transaction
+    client_trusted: bool = False
+    client_relay: bool = False
+    from_us: bool | None = None
+    recipient: ForwardPath | None = None
+    header: Header | None = None
+    author: Author | None = None
+    size: int | None = None
+
+    def at_recipient(self, recipient: ForwardPath) -> "Facts":
+        return replace(self, recipient=recipient)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One row. `read` gives None where the fact could not be had: its check was not run."""
+
+    name: str
+    type: FactType
+    stage: Stage
+    doc: str
+    read: Callable[[Facts, Results], FactValue | None]
+    check: Check | None = None
+    words: tuple[str, ...] = ()
+
+
+def _domain(mailbox: Mailbox | None) -> str:
+    return mailbox.domain.name if mailbox is not None and isinstance(mailbox.domain, Domain) else ""
+
+
+def _name(domain: Domain | None) -> str:
+    return domain.name if domain is not None else ""
+
+
+T = TypeVar("T")
+
+
+def _of(found: T | None, read: Callable[[T], FactValue]) -> FactValue | None:
+    return None if found is None else read(found)
+
+
+# Which of several signatures speaks for the mail: the best word wins, in this order.
+_DKIM_ORDER = tuple(DkimCode(code) for code in ("pass", "policy", "temperror", "fail", "neutral", "permerror"))
+
+
+def _dkim_word(codes: set[DkimCode]) -> str:
+    return next((code.value for code in _DKIM_ORDER if code in codes), DkimCode.NONE.value)
+
+
+_SPF_WORDS = tuple(code.value for code in SpfCode)
+_DKIM_WORDS = tuple(code.value for code in DkimCode)
+_DMARC_WORDS = tuple(code.value for code in DmarcCode)
+_REQUEST_WORDS = ("", *(request.value for request in Request))
+_AUTHOR_WORDS = ("", "author.missing", "author.several-fields", "author.several", "author.malformed")
+
+_S, _B, _I, _L = FactType.STRING, FactType.BOOL, FactType.INT, FactType.STRINGS
+
+FACTS: dict[str, Fact] = {
+    fact.name: fact
+    for fact in (
+        Fact(
+            "client.ip", _S, Stage.CONNECT, "The client's address; empty for a local submission.",
+            lambda f, r: str(f.transaction.client.ip or ""),
+        ),
+        Fact(
+            "client.name", _S, Stage.CONNECT, "The client's name as the MTA verified it; empty where it could not.",
+            lambda f, r: f.transaction.client.name or "",
+        ),
+        Fact(
+            "client.trusted", _B, Stage.CONNECT, "Whether the client is in `networks.trusted`.",
+            lambda f, r: f.client_trusted,
+        ),
+        Fact(
+            "client.relay", _B, Stage.CONNECT, "Whether the client is in `networks.relays`: one of our own MXs.",
+            lambda f, r: f.client_relay,
+        ),
+        Fact(
+            "client.helo", _S, Stage.HELO, "The name that the client gave itself.",
+            lambda f, r: f.transaction.helo or "",
+        ),
+        Fact(
+            "client.authenticated", _B, Stage.MAIL, "Whether the client logged in by SMTP AUTH.",
+            lambda f, r: f.transaction.user is not None,
+        ),
+        Fact(
+            "client.user", _S, Stage.MAIL, "The login name; empty for strangers.",
+            lambda f, r: f.transaction.user or "",
+        ),
+        Fact(
+            "from_us", _B, Stage.MAIL, "Whether `mail_from_us` holds: the mail is ours to sign.",
+            lambda f, r: f.from_us,
+        ),
+        Fact(
+            "envelope.sender", _S, Stage.MAIL, "The envelope sender; empty for bounces.",
+            lambda f, r: _of(f.transaction.sender, lambda path: path.text),
+        ),
+        Fact(
+            "envelope.sender_domain", _S, Stage.MAIL, "Its domain, A-labels, lower case; empty where it has none.",
+            lambda f, r: _of(f.transaction.sender, lambda path: _domain(path.mailbox)),
+        ),
+        Fact(
+            "envelope.recipient", _S, Stage.RCPT, "The recipient that is judged: the rule runs once for each.",
+            lambda f, r: _of(f.recipient, lambda path: path.text),
+        ),
+        Fact(
+            "envelope.recipient_domain", _S, Stage.RCPT, "Its domain, A-labels, lower case.",
+            lambda f, r: _of(f.recipient, lambda path: _domain(path.mailbox)),
+        ),
+        Fact(
+            "envelope.recipients", _I, Stage.DATA, "How many recipients were accepted.",
+            lambda f, r: len(f.transaction.recipients),
+        ),
+        Fact(
+            "author.domain", _S, Stage.END_OF_HEADERS, "The domain of the one author in From; empty if not one.",
+            lambda f, r: _of(f.author, lambda author: _name(author.domain)),
+        ),
+        Fact(
+            "author.problem", _S, Stage.END_OF_HEADERS, "Why there is no single author; empty if there is.",
+            lambda f, r: _of(f.author, lambda author: author.reason.value if author.reason else ""),
+            words=_AUTHOR_WORDS,
+        ),
+        Fact(
+            "message.indirect", _B, Stage.END_OF_HEADERS,
+            "Whether something speaks for a mailing list or forwarder: List-Id, List-Post, an ARC set, Resent- fields.",
+            lambda f, r: _of(f.header, _indirect),
+        ),
+        Fact(
+            "message.header_fields", _I, Stage.END_OF_HEADERS, "How many header fields the mail has.",
+            lambda f, r: _of(f.header, len),
+        ),
+        Fact(
+            "message.size", _I, Stage.END_OF_MESSAGE, "Octets of header and body.",
+            lambda f, r: f.size,
+        ),
+        Fact(
+            "spf.result", _S, Stage.MAIL, "SPF of the envelope sender (RFC 7208).",
+            lambda f, r: _of(r.spf, lambda spf: spf.code.value), Check.SPF, _SPF_WORDS,
+        ),
+        Fact(
+            "spf.domain", _S, Stage.MAIL, "The domain whose SPF record was asked.",
+            lambda f, r: _of(r.spf, lambda spf: _name(spf.domain)), Check.SPF,
+        ),
+        Fact(
+            "spf.helo_result", _S, Stage.MAIL, "SPF of the HELO name. Never counts for DMARC.",
+            lambda f, r: _of(r.spf_helo, lambda spf: spf.code.value), Check.SPF_HELO, _SPF_WORDS,
+        ),
+        Fact(
+            "dkim.result", _S, Stage.END_OF_MESSAGE, "The best result of all signatures; none if there is none.",
+            lambda f, r: _of(r.dkim, lambda found: _dkim_word({each.code for each in found})), Check.DKIM, _DKIM_WORDS,
+        ),
+        Fact(
+            "dkim.pass_domains", _L, Stage.END_OF_MESSAGE, "The signing domains (d=) whose signatures hold.",
+            lambda f, r: _of(r.dkim, lambda found: [_name(each.sdid) for each in found if each.code is DkimCode.PASS]),
+            Check.DKIM,
+        ),
+        Fact(
+            "dmarc.result", _S, Stage.END_OF_MESSAGE, "DMARC (RFC 9989): does anything that passed belong to the author",
+            lambda f, r: _of(r.dmarc, lambda dmarc: dmarc.code.value), Check.DMARC, _DMARC_WORDS,
+        ),
+        Fact(
+            "dmarc.policy", _S, Stage.END_OF_MESSAGE, "What the author's domain asks for if DMARC fails, or empty.",
+            lambda f, r: _of(r.dmarc, lambda dmarc: dmarc.policy.value if dmarc.policy else ""),
+            Check.DMARC, _REQUEST_WORDS,
+        ),
+        Fact(
+            "dmarc.author_domain", _S, Stage.END_OF_MESSAGE, "The author domain that DMARC judged.",
+            lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.author_domain)), Check.DMARC,
+        ),
+        Fact(
+            "dmarc.policy_domain", _S, Stage.END_OF_MESSAGE, "The domain whose DMARC record governs; empty: none.",
+            lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.policy_domain)), Check.DMARC,
+        ),
+        Fact(
+            "dmarc.testing", _B, Stage.END_OF_MESSAGE, "Whether that record says t=y.",
+            lambda f, r: _of(r.dmarc, lambda dmarc: dmarc.testing), Check.DMARC,
+        ),
+    )
+}  # fmt: skip
+
+
+def _indirect(header: Header) -> bool:
+    """Whether the mail bears marks of a mailing list or forwarder (RFC 2919, 2369, 8617, 5322 3.6.6)."""
+    return header.has("List-Id") or header.has("List-Post") or header.has("ARC-Seal") or header.has_prefix("Resent-")

@@ -1,0 +1,17 @@
+"""What the checks found for one mail. None means that a check was not run; "none" is a result like any other."""
+
+from dataclasses import dataclass
+
+from filterd.dkim.verify import DkimResult
+from filterd.dmarc.evaluate import DmarcResult
+from filterd.spf.check import SpfResult
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results so far. `dkim` has one result a signature: an empty tuple means that the mail bears none."""
+
+    spf: SpfResult | None = None
+    spf_helo: SpfResult | None = None
+    dkim: tuple[DkimResult, ...] | None = None
+    dmarc: DmarcResult | None = None

@@ -1,0 +1,90 @@
+"""The compiled policy: frozen, safe to share between threads and across fork."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from filterd.mail.reply import Reply
+from filterd.mail.transaction import Stage
+from filterd.policy.conditions import Condition
+from filterd.policy.facts import FACTS, Check
+from filterd.policy.schema import PolicyFile, Server
+from filterd.policy.verdict import Disposition
+
+#: A fact in a reply's text.
+REPLY_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+class Action(StrEnum):
+    """What a rule does, as it is written behind `then:`."""
+
+    ACCEPT = "accept"  #: deliver; no later rule refuses
+    REJECT = "reject"  #: refuse for good (5xx)
+    DEFER = "defer"  #: refuse for now (4xx)
+    DISCARD = "discard"  #: take it and throw it away
+    QUARANTINE = "quarantine"  #: deliver, marked for the Junk folder
+    HOLD = "hold"  #: keep it in the MTA's hold queue
+    TAG = "tag"  #: add the field X-Filterd-Tag with the rule's name, and go on
+
+    @property
+    def disposition(self) -> Disposition | None:
+        """What becomes of the mail; None where judging goes on."""
+        return None if self is Action.TAG else Disposition(self.value)
+
+
+class Mode(StrEnum):
+    """Whether a rule is carried out."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"  #: decided and logged, never carried out
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. `reply.text` has {fact} fields. `line` is its place in the file, or 0."""
+
+    name: str
+    condition: Condition
+    action: Action
+    stage: Stage
+    reply: Reply | None = None
+    mode: Mode = Mode.ENFORCE
+    line: int = 0
+
+    @property
+    def reply_facts(self) -> tuple[str, ...]:
+        """The facts that its reply shows."""
+        return tuple(REPLY_FIELD.findall(self.reply.text)) if self.reply else ()
+
+    @property
+    def judges_strangers(self) -> bool:
+        """Whether it names a fact that is never found out about mail from us."""
+        return any(FACTS[name].check for name in self.condition.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy that can be run.
+
+    `rules` are those of each stage, in order. `checks` are those that a rule or the Authentication-Results field needs.
+    `facts` are the names that each stage's rules read. `digest` names this very text.
+    """
+
+    settings: PolicyFile
+    mail_from_us: Condition
+    rules: dict[Stage, tuple[Rule, ...]]
+    checks: frozenset[Check]
+    facts: dict[Stage, tuple[str, ...]]
+    digest: str
+
+    @property
+    def server(self) -> Server:
+        return self.settings.server
+
+    def judges(self, stage: Stage) -> bool:
+        """Whether any rule can decide at that stage."""
+        return bool(self.rules[stage])
+
+    def needs_at(self, stage: Stage) -> frozenset[Check]:
+        """The checks whose results rules of that stage read."""
+        return frozenset(check for name in self.facts[stage] if (check := FACTS[name].check))

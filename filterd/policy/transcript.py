@@ -1,0 +1,131 @@
+"""The record of one judgement: the same for the log, `explain`, replay, policy tests and bug reports.
+
+Version 1. `to_mapping` gives plain JSON data; `log_line` the few words of it that one line in the log has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from filterd.lookup import Answer
+from filterd.mail.domain import Domain
+from filterd.mail.message import Author
+from filterd.mail.transaction import Stage, Transaction
+from filterd.policy.results import Results
+from filterd.policy.verdict import Disposition, StepOutcome, Verdict
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One stage's verdict. `recipient` is set where the stage judged one recipient."""
+
+    stage: Stage
+    verdict: Verdict
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """All that decided one mail.
+
+    `at` is in seconds since 1970, `times` in milliseconds by part. `policy` is the digest of the policy's text.
+    `completed` tells a mail that reached its end from one that the client or an earlier refusal cut short. `fault` is
+    what filterd itself could not do.
+    """
+
+    transaction: Transaction
+    at: float
+    policy: str
+    authserv_id: str
+    from_us: bool | None
+    author: Author | None
+    size: int | None
+    results: Results
+    judgements: tuple[Judgement, ...]
+    verdict: Verdict
+    answers: tuple[Answer, ...] = ()
+    times: Mapping[str, float] = field(default_factory=dict)
+    completed: bool = True
+    fault: str | None = None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for JSON; bytes are shown as latin-1 text."""
+        return {"version": VERSION, **_plain(self)}
+
+    def log_line(self) -> dict[str, Any]:
+        """One mail in one line: who, what, why, how long. Nothing here is longer than a line should be."""
+        spf, dmarc = self.results.spf, self.results.dmarc
+        line: dict[str, Any] = {
+            "queue_id": self.transaction.queue_id or "-",
+            "verdict": self.verdict.disposition.value
+            if self.verdict.disposition is not Disposition.CONTINUE
+            else "accept",
+            "rule": self.verdict.rule or "-",
+            "client": str(self.transaction.client.ip or "-"),
+            "helo": self.transaction.helo or "-",
+            "from": self.transaction.sender.text if self.transaction.sender else "-",
+            "rcpts": len(self.transaction.recipients),
+            "author": self.author.domain.name if self.author and self.author.domain else "-",
+            "spf": spf.code.value if spf else "-",
+            "dkim": ",".join(f"{each.code.value}:{each.sdid or '-'}" for each in self.results.dkim or ()) or "-",
+            "dmarc": dmarc.code.value if dmarc else "-",
+        }
+        reasons = self.reasons()
+        if reasons:
+            line["reasons"] = ",".join(reasons)
+        if self.transaction.user:
+            line["user"] = self.transaction.user
+        if self.from_us:
+            line["from_us"] = "yes"
+        if self.verdict.reply:
+            line["reply"] = str(self.verdict.reply)
+        observed = self.observed()
+        if observed:
+            line["observed"] = ",".join(observed)
+        if self.fault:
+            line["fault"] = self.fault
+        if not self.completed:
+            line["completed"] = "no"
+        line["size"] = self.size if self.size is not None else "-"
+        line["ms"] = round(self.times.get("total", 0.0), 1)
+        line["policy"] = self.policy
+        line["session"] = self.transaction.id
+        return line
+
+    def reasons(self) -> tuple[str, ...]:
+        """The reason words of all results, each once."""
+        results = self.results
+        found = [results.spf, *(results.dkim or ()), results.dmarc, self.author]
+        words = [each.reason.value for each in found if each is not None and each.reason is not None]
+        return tuple(dict.fromkeys(words))
+
+    def observed(self) -> tuple[str, ...]:
+        """The rules in mode observe that would have fired."""
+        steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
+        return tuple(dict.fromkeys(step.rule for step in steps if step.outcome is StepOutcome.OBSERVED))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Domain):
+        return value.name
+    if isinstance(value, Stage):
+        return value.word
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value):
+        plain = {
+            each.name: _plain(getattr(value, each.name)) for each in fields(value) if not each.name.startswith("_")
+        }
+        return {key: part for key, part in plain.items() if part is not None}
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    return str(value)

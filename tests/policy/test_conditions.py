@@ -1,0 +1,92 @@
+"""Conditions are checked whole when they are loaded, and evaluate to true or false."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filterd.policy.conditions import ConditionError, EvaluationError, compile_condition
+from filterd.policy.facts import FACTS
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ('dmarc.result == "fail"', {"dmarc.result": "fail"}, True),
+        ('dmarc.result == "fail"', {"dmarc.result": "pass"}, False),
+        ('dmarc.result in ["fail", "none"]', {"dmarc.result": "none"}, True),
+        ('"a.example" in dkim.pass_domains', {"dkim.pass_domains": ["a.example"]}, True),
+        ("client.trusted || from_us", {"client.trusted": False, "from_us": True}, True),
+        ('client.ip.in_net("192.0.2.0/24")', {"client.ip": "192.0.2.77"}, True),
+        ('client.ip.in_net("192.0.2.0/24")', {"client.ip": "::ffff:192.0.2.77"}, True),
+        ('client.ip.in_net("2001:db8::/32")', {"client.ip": "2001:db8::1"}, True),
+        ('client.ip.in_net("192.0.2.0/24")', {"client.ip": ""}, False),
+        ('author.domain.under("example.org")', {"author.domain": "mail.example.org"}, True),
+        ('author.domain.under("example.org")', {"author.domain": "notexample.org"}, False),
+        ('author.domain.under("bücher.example")', {"author.domain": "xn--bcher-kva.example"}, True),
+        ("message.size > 1000", {"message.size": 1001}, True),
+        ("message.size > 1000 ? from_us : false", {"message.size": 1001, "from_us": False}, False),
+        ('{"a": dmarc.result}["a"] == "pass"', {"dmarc.result": "pass"}, True),
+        ('dkim.pass_domains.exists(d, d.under("a.example"))', {"dkim.pass_domains": ["x.a.example"]}, True),
+    ],
+)
+def test_holds(text: str, values: dict[str, object], expected: bool) -> None:
+    condition = compile_condition(text)
+
+    assert tuple(sorted(values)) == condition.facts
+    assert expected == condition.holds(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "said"),
+    [
+        ('dmarc.reslt == "fail"', 1, 6, "did you mean dmarc.result?"),
+        ('dmarc.result == "fial"', 1, 17, "did you mean 'fail'?"),
+        ('dmarc.result in ["pass", "fial"]', 1, 26, "did you mean 'fail'?"),
+        ('"nonsense" == spf.result', 1, 1, "it is one of 'pass'"),
+        ("dmarc.result", 1, 1, "true or false"),
+        ('message.size > "x"', 1, 14, "types do not fit"),
+        ("from_us &&", 1, 11, "Syntax error"),
+        ("from_us &&\n  frm_us", 2, 3, "did you mean from_us?"),
+        ('client.ip.in_net("300.0.0.0/8")', 1, 18, "no network"),
+        ('client.ip.in_net("10.0.0.1/8")', 1, 18, "host bits"),
+        ('author.domain.under("a..b")', 1, 21, "no domain"),
+        ('client.ip.in_nett("10.0.0.0/8")', 1, 18, "did you mean in_net?"),
+        ("", 1, 1, ""),
+        ("x" * 5000, 1, 1, "longer than"),
+        ("(" * 4000, 1, 1, ""),
+    ],
+)
+def test_faults_name_their_place(text: str, line: int, column: int, said: str) -> None:
+    with pytest.raises(ConditionError) as caught:
+        compile_condition(text)
+
+    assert said in caught.value.text
+    if said:
+        assert (line, column) == (caught.value.line, caught.value.column)
+
+
+def test_a_network_that_is_none_at_run_time_is_an_evaluation_error() -> None:
+    condition = compile_condition("client.ip.in_net(client.helo)")
+
+    with pytest.raises(EvaluationError):
+        condition.holds({"client.ip": "192.0.2.1", "client.helo": "nonsense"})
+
+
+@given(st.text(max_size=60) | st.text("dmarc.result=!&|()[]\"'fail 0123", max_size=40))
+def test_whatever_is_written_is_compiled_or_refused(text: str) -> None:
+    try:
+        compile_condition(text)
+    except ConditionError as error:
+        assert error.line >= 1
+        assert error.column >= 0
+
+
+def test_every_fact_can_be_named() -> None:
+    for fact in FACTS.values():
+        comparison = {"bool": fact.name, "string": f'{fact.name} == ""', "int": f"{fact.name} > 1"}.get(
+            fact.type.value, f"size({fact.name}) > 1"
+        )
+        if fact.words and "" not in fact.words:
+            comparison = f'{fact.name} == "{fact.words[0]}"'
+
+        assert (fact.name,) == compile_condition(comparison).facts
