@@ -38,11 +38,11 @@ $(BIN)/pip: | packages
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[mta]'
+	$(BIN)/pip install --quiet --use-pep517 --editable '.[mta]'
 	touch $@
 
 .venv/installed-dev: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --use-pep517 --editable '.[dev]'
 	touch .venv/installed $@
 
 clean: ## remove all that these targets made in this folder

@@ -137,12 +137,12 @@ class Postfix:
         pid_file = self.queue_directory / "pid" / "master.pid"
         if not pid_file.exists():
             return
-        master = run_as_root("cat", pid_file).strip()
-        run_as_root("kill", "-TERM", master)  # master passes it on to its process group
+        master = int(run_as_root("cat", pid_file))
+        _signal("TERM", master)  # which master passes on to its process group
         end = time.monotonic() + _PATIENCE
         while _lives(group=master):
             if time.monotonic() > end:
-                run_as_root("kill", "-KILL", "--", f"-{master}")
+                _signal("KILL", -master)
             time.sleep(0.01)
 
     def _run(self, program: str, *arguments: str | Path) -> str:
@@ -247,11 +247,16 @@ def _delivered_to(message: bytes) -> str:
     return message.partition(b"\nDelivered-To: ")[2].partition(b"\n")[0].decode(errors="replace").lower()
 
 
-def _lives(group: str) -> bool:
+def _signal(name: str, process: int) -> None:
+    # The shell's own kill: the program is in a package that a small machine may lack.
+    run_as_root("sh", "-c", f"kill -s {name} -- {process}")
+
+
+def _lives(group: int) -> bool:
     """Whether a process of the group runs; one that ended and that its parent has not asked after does not."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             state, _parent, its_group, *_ = stat.read_text(errors="replace").rpartition(")")[2].split()
-            if its_group == group and state != "Z":
+            if int(its_group) == group and state != "Z":
                 return True
     return False
