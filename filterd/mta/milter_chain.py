@@ -1,0 +1,49 @@
+"""All milters of one SMTP session, asked one after the other; the first that does not say "go on" decides.
+
+A hold is no decision: the mail goes on to the next milter, which may still refuse it.
+"""
+
+from dataclasses import replace
+
+from filterd.mta.config import MtaConfig
+from filterd.mta.judgement import GO_ON, Judgement, Kind
+from filterd.mta.mail_object import MailObject
+from filterd.mta.milter_client import MacroValue, MilterClient
+from filterd.wire.milter import Connect, Packet
+
+
+class MilterChain:
+    """The milters of one session, in their order."""
+
+    def __init__(self, config: MtaConfig, macro: MacroValue) -> None:
+        self._clients = [MilterClient(socket, config, macro) for socket in config.milters]
+
+    async def ask(self, command: Packet) -> Judgement:
+        """Tell all of a command until one decides."""
+        judgement = GO_ON
+        for client in self._clients:
+            said = await (client.connect(command) if isinstance(command, Connect) else client.ask(command))
+            if said.kind not in (Kind.GO_ON, Kind.HOLD):
+                return said
+            judgement = said if said.kind is Kind.HOLD else judgement
+        return judgement
+
+    async def message(self, mail: MailObject) -> tuple[Judgement, MailObject]:
+        """Show all the content until one decides; each sees what those before it made of it."""
+        for client in self._clients:
+            judgement, mail = await client.message(mail)
+            if judgement.kind is Kind.HOLD:
+                mail = replace(mail, hold=judgement.text)
+            elif judgement.kind is not Kind.GO_ON:
+                return judgement, mail
+        return GO_ON, mail
+
+    def abort(self) -> None:
+        """The message is over."""
+        for client in self._clients:
+            client.abort()
+
+    def quit(self) -> None:
+        """The session is over."""
+        for client in self._clients:
+            client.quit()

@@ -1,0 +1,207 @@
+"""One SMTP session's state: the client, the mail transaction, and what the milters are told about both.
+
+Turns commands into judgements and mails; knows nothing of sockets, and of SMTP's syntax only the replies.
+"""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+from filterd.mail.header import Field
+from filterd.mta.client_identity import ClientIdentity
+from filterd.mta.commands import MailParameters, PathCommand
+from filterd.mta.config import MtaConfig
+from filterd.mta.deliver import Maildirs
+from filterd.mta.judgement import GO_ON, Judgement, Kind
+from filterd.mta.mail_object import ContentError, MailObject, parse_content
+from filterd.mta.milter_chain import MilterChain
+from filterd.wire.milter import Data, Helo, Mail, Rcpt, UnknownCommand
+
+_MAX_HOPS = 50
+_ALPHABET = "0123456789BCDFGHJKLMNPQRSTVWXYZ"
+
+
+def new_queue_id() -> str:
+    """A name that no other mail has: the time in microseconds and a random part, without vowels."""
+    number, digits = time.time_ns() // 1000 * 65536 + secrets.randbelow(65536), ""
+    while number:
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits
+
+
+@dataclass(slots=True)
+class MailTransaction:
+    """What MAIL and RCPT have made so far. `discard` and `hold` are what a milter has said about it already."""
+
+    sender: PathCommand
+    parameters: MailParameters
+    recipients: dict[bytes, PathCommand]
+    queue_id: str | None = None
+    discard: bool = False
+    hold: bytes | None = None
+
+
+class SmtpSession:
+    """The session behind the dialogue. A refusal leaves the state as it was."""
+
+    def __init__(self, config: MtaConfig, maildirs: Maildirs, client: ClientIdentity, local: tuple[str, int]) -> None:
+        self._config = config
+        self._maildirs = maildirs
+        self._local = local
+        self.client = client
+        self.transaction: MailTransaction | None = None
+        # The command that is being judged: its macros are asked for before it counts.
+        self._asked: PathCommand | None = None
+        self._milters = MilterChain(config, self._macro)
+
+    async def connect(self) -> Judgement:
+        """The client has come."""
+        return await self._milters.ask(self.client.connect)
+
+    async def helo(self, name: str, esmtp: bool) -> Judgement:
+        """HELO or EHLO, at any time: it ends a transaction (RFC 5321 4.1.4)."""
+        judgement = await self._milters.ask(Helo(name.encode("utf-8", "surrogateescape")))
+        if self.client.helo is not None:
+            self._milters.abort()
+        self.reset()
+        self.client = replace(self.client, helo=name, esmtp=esmtp)
+        return judgement
+
+    async def mail(self, path: PathCommand, parameters: MailParameters) -> Judgement:
+        transaction = MailTransaction(path, parameters, {})
+        judgement = await self._judge(transaction, path, Mail(path.written, path.parameters))
+        if judgement.kind is Kind.GO_ON:
+            self.transaction = transaction
+        else:
+            self._milters.abort()
+        return judgement
+
+    async def rcpt(self, path: PathCommand) -> Judgement:
+        assert self.transaction is not None
+        judgement = await self._judge(self.transaction, path, Rcpt(path.written, path.parameters))
+        if judgement.kind is Kind.GO_ON:
+            self.transaction.recipients.setdefault(path.address, path)
+            self.transaction.queue_id = self.transaction.queue_id or new_queue_id()
+        return judgement
+
+    async def data(self) -> Judgement:
+        assert self.transaction is not None
+        return await self._judge(self.transaction, None, Data())
+
+    async def unknown(self, line: bytes) -> Judgement:
+        return await self._milters.ask(UnknownCommand(line))
+
+    async def content(self, content: bytes) -> Judgement:
+        """Judge and deliver; when it says "go on" the mail is on the disk. Ends the transaction.
+
+        Raises ContentError for what is no mail, and OSError where it cannot be stored.
+        """
+        assert self.transaction is not None
+        try:
+            mail = self._mail_object(self.transaction, content)
+            if self.transaction.discard:
+                return GO_ON
+            judgement, mail = await self._milters.message(mail)
+            if judgement.kind is Kind.REFUSE:
+                return judgement
+            if judgement.kind is Kind.GO_ON:
+                # fsync takes its time; other sessions need not wait for it.
+                await asyncio.to_thread(self._maildirs.deliver if mail.hold is None else self._maildirs.hold, mail)
+            return GO_ON
+        finally:
+            self.reset()
+
+    def reset(self) -> None:
+        """End the mail transaction, if there is one."""
+        if self.transaction is not None:
+            self._milters.abort()
+        self.transaction = None
+
+    def authenticate(self, login: str, mechanism: str) -> None:
+        """The client has proved who it is."""
+        self.client = replace(self.client, login=login, mechanism=mechanism)
+
+    def pretend(self, client: ClientIdentity) -> None:
+        """Begin anew as another client, with new connections to the milters."""
+        self.close()
+        self.client, self.transaction = client, None
+        self._milters = MilterChain(self._config, self._macro)
+
+    def close(self) -> None:
+        self._milters.quit()
+
+    async def _judge(
+        self, transaction: MailTransaction, path: PathCommand | None, command: Mail | Rcpt | Data
+    ) -> Judgement:
+        if transaction.discard:
+            return GO_ON
+        self._asked = path
+        judgement = await self._milters.ask(command)
+        self._asked = None
+        match judgement.kind:
+            case Kind.DISCARD:
+                transaction.discard = True
+            case Kind.HOLD:
+                transaction.hold = judgement.text
+            case Kind.REFUSE:
+                return judgement
+        return GO_ON
+
+    def _mail_object(self, transaction: MailTransaction, content: bytes) -> MailObject:
+        if content.count(b"\r\n") != content.count(b"\n") or content.count(b"\n") != content.count(b"\r"):
+            # RFC 5321 2.3.8. To mend it would be to guess where the client saw lines: SMTP smuggling lives on that.
+            raise ContentError("550 5.5.2 A bare <CR> or <LF> is no line end")
+        if b"\0" in content:
+            raise ContentError("550 5.6.0 The message has NUL characters")
+        fields, body = parse_content(content)
+        if sum(each.key == b"received" for each in fields) > _MAX_HOPS:
+            raise ContentError("554 5.4.6 Too many hops")
+        assert transaction.queue_id is not None
+        recipients = tuple(transaction.recipients)
+        smtputf8 = transaction.parameters.smtputf8
+        trace = self.client.received(self._config.hostname, transaction.queue_id, recipients, smtputf8)
+        received = Field(b"Received", b" " + trace)
+        sender = transaction.sender.address
+        return MailObject(
+            transaction.queue_id, sender, recipients, received, (received, *fields), body, transaction.hold
+        )
+
+    def _macro(self, name: str) -> bytes | None:
+        client, transaction, asked = self.client, self.transaction, self._asked
+        text: str | None = None
+        match name:
+            case "j" | "daemon_name":
+                text = self._config.hostname
+            case "v":
+                text = "filterd mta"
+            case "_":
+                text = client.described
+            case "daemon_addr":
+                text = self._local[0]
+            case "daemon_port":
+                text = str(self._local[1])
+            case "client_addr":
+                text = client.address
+            case "client_name":
+                text = client.name
+            case "client_ptr":
+                text = client.reverse_name
+            case "client_port":
+                text = str(client.port)
+            case "auth_type":
+                text = client.mechanism
+            case "auth_authen":
+                text = client.login
+            case "i":
+                text = None if transaction is None else transaction.queue_id
+            case "mail_addr" | "rcpt_addr" if asked is not None:
+                return asked.address
+            case "mail_host" | "rcpt_host" if asked is not None:
+                return asked.host or self._config.hostname.encode()
+            case "mail_mailer" if asked is not None:
+                text = "smtp" if asked.host else "local"
+            case "rcpt_mailer":
+                text = "virtual"
+        return None if text is None else text.encode()
