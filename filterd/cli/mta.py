@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -72,14 +73,14 @@ def command(
     milters: tuple[str, ...],
     maildir: Path,
     users: tuple[tuple[str, str], ...],
-    user_file: click.utils.LazyFile | None,
+    user_file: TextIO | None,
     hostname: str,
     default_action: str,
 ) -> None:
     """Take mail by SMTP, ask milters as Postfix does, and deliver into Maildirs.
 
-    Every recipient has a folder of its own; what milters put on hold goes to .hold. It asks for no passwords but those
-    of users who log in, and speaks no TLS: let it listen on loopback.
+    Every recipient has a folder of its own; what milters put on hold goes to .hold. It speaks no TLS and takes mail for
+    any recipient: let it listen on loopback.
     """
     read = user_file.read().splitlines() if user_file is not None else []
     known = dict([*users, *(_User().convert(line, None, None) for line in read if line and not line.startswith("#"))])

@@ -1,0 +1,119 @@
+"""The people of the demonstration: domains, a zone that speaks for them, and the mails that they and others send.
+
+All addresses and names are reserved for documentation (RFC 2606, RFC 5737).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from email.utils import formatdate
+
+from filterd.dkim.bodyhash import BodyHasher
+from filterd.dkim.sign import OUTGOING_BODY, SigningKey, sign
+from filterd.mail.domain import Domain
+from filterd.mail.message import split
+
+HOST = "mx.home.example"
+USER, PASSWORD = "anna", "demonstration"
+READER = "anna@home.example"
+
+BANK_IP, SHOP_IP, PLAIN_IP = "192.0.2.10", "192.0.2.20", "192.0.2.30"
+FORWARDER_IP, STRANGER_IP = "198.51.100.7", "203.0.113.66"
+
+
+class Ends(StrEnum):
+    """Where a mail is found when all is over."""
+
+    INBOX = "inbox"
+    JUNK = "junk"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One mail, and how it must end.
+
+    `message` has CRLF line ends. `user` makes it a submission by SMTP AUTH. `spf`, `dkim` and `dmarc` are result words,
+    "-" where the check is not run. `gone` is text that must not be in the delivered mail.
+    """
+
+    title: str
+    client_ip: str
+    helo: str
+    sender: str
+    message: bytes
+    spf: str
+    dkim: str
+    dmarc: str
+    ends: Ends
+    rule: str = "-"
+    user: str | None = None
+    gone: bytes | None = None
+
+
+def zone(key: SigningKey) -> str:
+    """What the domains publish, as a master file (RFC 1035)."""
+    return f"""$TTL 300
+@                             IN SOA ns.demo.example. postmaster.demo.example. 1 3600 600 86400 300
+bank.example.                 IN TXT "v=spf1 ip4:{BANK_IP} -all"
+_dmarc.bank.example.          IN TXT "v=DMARC1; p=reject"
+demo._domainkey.bank.example. IN TXT {_strings(key.public_record())}
+shop.example.                 IN TXT "v=spf1 ip4:{SHOP_IP} -all"
+_dmarc.shop.example.          IN TXT "v=DMARC1; p=quarantine"
+stranger.example.             IN TXT "v=spf1 ip4:{STRANGER_IP} -all"
+plain.example.                IN A {PLAIN_IP}
+{HOST}.              IN A 127.0.0.1
+"""
+
+
+def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
+    """The mails, in the order in which they are sent."""
+    bank = _mail("The Bank <service@bank.example>", "Your statement", "It is ready.\r\n")
+    signed = _signed(bank, "bank.example", key, now)
+    shop = _mail("The Shop <orders@shop.example>", "Your order", "It is on its way.\r\n")
+    forged = _mail("The Bank <service@bank.example>", "Confirm your password", "http://stranger.example/\r\n")
+    listed = b"List-Id: Friends <friends.list.example>\r\n" + signed + b"-- \r\nfriends mailing list\r\n"
+    claim = f"Authentication-Results: {HOST}; dmarc=pass header.from=shop.example\r\n".encode()
+    two = b"From: The Shop <orders@shop.example>\r\n" + forged
+    plain = _mail("Paul <paul@plain.example>", "Hello", "Long time no see.\r\n")
+    own = _mail("Anna <anna@home.example>", "Greetings", "From my phone.\r\n", to="paul@plain.example")
+    fake = _mail("The Shop <orders@shop.example>", "You have won", "http://stranger.example/\r\n")
+    bank_at, shop_at, stranger_at = "service@bank.example", "orders@shop.example", "x@stranger.example"
+    by_bank = (BANK_IP, "mail.bank.example", bank_at)
+    by_shop = (SHOP_IP, "mail.shop.example", shop_at)
+    by_plain = (PLAIN_IP, "mail.plain.example", "paul@plain.example")
+    by_forwarder = (FORWARDER_IP, "forward.example", bank_at)
+    by_stranger = (STRANGER_IP, "stranger.example", stranger_at)
+    inbox, junk, refused = Ends.INBOX, Ends.JUNK, Ends.REFUSED
+    changed = signed.replace(b"ready", b"stolen")
+    return (
+        Scene("honest: DKIM and SPF", *by_bank, signed, "pass", "pass", "pass", inbox),
+        Scene("honest: SPF only", *by_shop, shop, "pass", "none", "pass", inbox),
+        Scene("honest: forwarded, DKIM only", *by_forwarder, signed, "fail", "pass", "pass", inbox),
+        Scene("forged From, p=reject", *by_stranger, forged, "pass", "none", "fail", refused, "refuse-forgery"),
+        Scene("forged From, p=quarantine", *by_stranger, fake, "pass", "none", "fail", junk, "quarantine-forgery"),
+        Scene("body changed after signing", *by_forwarder, changed, "fail", "fail", "fail", refused, "refuse-forgery"),
+        Scene("changed by a mailing list", *by_forwarder, listed, "fail", "fail", "fail", junk, "quarantine-list"),
+        Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
+        Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
+        Scene("domain without records", *by_plain, plain, "none", "none", "none", inbox),
+        Scene("submission, logged in", "192.0.2.99", "phone", READER, own, "-", "-", "-", inbox, user=USER),
+    )
+
+
+def _mail(author: str, subject: str, body: str, to: str = READER) -> bytes:
+    fields = [f"From: {author}", f"To: <{to}>", f"Subject: {subject}", f"Date: {formatdate()}", "MIME-Version: 1.0"]
+    return ("\r\n".join(fields) + "\r\n\r\n" + body).encode()
+
+
+def _signed(message: bytes, domain: str, key: SigningKey, now: int) -> bytes:
+    header, body = split(message)
+    hasher = BodyHasher([OUTGOING_BODY])
+    hasher.update(body)
+    hasher.finish()
+    field = sign(header, hasher.hash_of(OUTGOING_BODY).digest, key, Domain.parse(domain), "demo", now)
+    return field.raw + message
+
+
+def _strings(record: str) -> str:
+    """A TXT record's text as character strings of at most 255 octets (RFC 1035 3.3.14)."""
+    return " ".join(f'"{record[start : start + 250]}"' for start in range(0, len(record), 250))

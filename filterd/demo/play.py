@@ -1,0 +1,86 @@
+"""Send the scenes by SMTP, and read back what became of each: from the reply, the Maildir and the decision log."""
+
+import smtplib
+from dataclasses import dataclass
+from typing import Any
+
+from filterd.demo.cast import PASSWORD, READER, USER, Ends, Scene
+from filterd.demo.stage import Stage
+from filterd.mail.message import split
+from filterd.policy.decide import QUARANTINE_FIELD
+
+_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of a scene's mail. `faults` are the differences from how it must end."""
+
+    scene: Scene
+    reply: str
+    ends: str
+    decision: dict[str, Any]
+    faults: tuple[str, ...]
+
+
+def play(stage: Stage, scene: Scene, number: int) -> Seen:
+    """Send one mail, the n-th from 0."""
+    before = set(_delivered(stage))
+    reply = _send(stage, scene)
+    delivered = {name: data for name, data in _delivered(stage).items() if name not in before}
+    decision = stage.decision(number)
+    ends = _ends(reply, list(delivered.values()))
+    return Seen(scene, reply, ends, decision, tuple(_faults(scene, ends, decision, list(delivered.values()))))
+
+
+def _send(stage: Stage, scene: Scene) -> str:
+    """The reply that settled the mail, as one line."""
+    with smtplib.SMTP(*stage.smtp, timeout=_TIMEOUT) as client:
+        client.ehlo("demo.example")
+        if scene.user:
+            client.login(USER, PASSWORD)
+        else:
+            # What Postfix lets its tests do too: be any client.
+            client.docmd("XCLIENT", f"NAME=[UNAVAILABLE] ADDR={scene.client_ip} HELO={scene.helo}")
+            client.ehlo(scene.helo)
+        for command in (f"MAIL FROM:<{scene.sender}>", f"RCPT TO:<{READER}>"):
+            code, text = client.docmd(command)
+            if code >= 400:
+                return _line(code, text)
+        return _line(*client.data(scene.message))
+
+
+def _line(code: int, text: bytes) -> str:
+    return f"{code} {' '.join(text.decode('utf-8', 'replace').split())}"
+
+
+def _delivered(stage: Stage) -> dict[str, bytes]:
+    folder = stage.maildir / "new"
+    return {file.name: file.read_bytes() for file in folder.iterdir()} if folder.is_dir() else {}
+
+
+def _ends(reply: str, delivered: list[bytes]) -> str:
+    if not reply.startswith("250"):
+        return Ends.REFUSED if not delivered else "refused and delivered"
+    if len(delivered) != 1:
+        return f"{len(delivered)} copies"
+    return Ends.JUNK if split(delivered[0])[0].has(QUARANTINE_FIELD) else Ends.INBOX
+
+
+def _faults(scene: Scene, ends: str, decision: dict[str, Any], delivered: list[bytes]) -> list[str]:
+    dkim = {part.partition(":")[0] for part in str(decision.get("dkim", "-")).split(",")}
+    wanted = {
+        "it ends in": (scene.ends, ends),
+        "SPF is": (scene.spf, decision.get("spf")),
+        "DKIM is": (scene.dkim, ",".join(sorted(dkim))),
+        "DMARC is": (scene.dmarc, decision.get("dmarc")),
+        "the rule is": (scene.rule, decision.get("rule")),
+    }
+    faults = [f"{what} {found}, not {want}" for what, (want, found) in wanted.items() if want != found]
+    for data in delivered:
+        data = data.replace(b"\r\n", b"\n")
+        if scene.gone and scene.gone.replace(b"\r\n", b"\n").strip() in data:
+            faults.append("a forged field is still there")
+        if not scene.user and data.count(b"\nAuthentication-Results: ") + data.startswith(b"Authentication-R") != 1:
+            faults.append("there is not exactly one Authentication-Results field")
+    return faults
