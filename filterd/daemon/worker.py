@@ -1,0 +1,101 @@
+"""One process that judges mail, from fork to exit.
+
+The main thread waits, for signals and for the master's death; libmilter runs in a thread of its own, the engine on the
+reception's. Told to go, a worker lets the connections that it has come to their end, while new ones wait in the
+listener's queue for another worker.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from math import inf
+
+from filterd.backend.resolver import DnsResolver
+from filterd.daemon import log
+from filterd.daemon.listen import Listener
+from filterd.daemon.signals import Signals
+from filterd.engine.runtime import Runtime, authserv_id
+from filterd.frontend.conversation import Reception
+from filterd.frontend.milter import MilterFrontend
+from filterd.frontend.milter_listener import Door
+from filterd.policy.rules import Policy
+from filterd.policy.transcript import Transcript
+
+#: Go, at the latest after the time that the master gives.
+GO_SOON = signal.SIGTERM
+#: Go when the last connection has ended, however long that takes.
+GO_WHEN_DONE = signal.SIGUSR1
+
+_TICK = 0.05
+
+Record = Callable[[Transcript], None]
+#: Makes a worker's runtime from a policy, and ends it.
+Start = Callable[[Policy, Record], AbstractContextManager[Runtime]]
+
+
+@contextmanager
+def live(policy: Policy, record: Record) -> Iterator[Runtime]:
+    """A runtime that asks the network."""
+    dns = policy.settings.dns
+    resolver = DnsResolver(dns.servers, dns.timeout)
+    resolver.start()
+    try:
+        yield Runtime(policy, authserv_id(policy), resolver.view, record)
+    finally:
+        resolver.close()
+
+
+def work(
+    policy: Policy, listener: Listener, start: Start, signals: Signals, master: int, ready: int, limit: float
+) -> int:
+    """Judge mail until told to go; returns the exit status.
+
+    `master` is the end of a pipe that becomes readable when the master is gone, `ready` one to write the process id to
+    when connections are served. `limit` is how long, in seconds, connections may take to end after `GO_SOON`.
+    """
+    with start(policy, lambda transcript: log.decision(transcript.log_line())) as runtime:
+        reception = Reception(runtime, log.fault)
+        MilterFrontend(reception).register()
+        door = Door(listener.socket)
+        # Only the door holds it now, so that it is closed when the door is.
+        listener.socket.close()
+        serving = threading.Thread(target=_serve, args=(door, signals), name="libmilter", daemon=True)
+        serving.start()
+        os.write(ready, os.getpid().to_bytes(4, "big"))
+        return _watch(door, reception, serving, signals, master, limit)
+
+
+def _serve(door: Door, signals: Signals) -> None:
+    try:
+        door.run()
+    except BaseException as error:  # noqa: BLE001 - the main thread must be woken whatever it was
+        log.fault("libmilter", error)
+    signals.wake()
+
+
+def _watch(
+    door: Door, reception: Reception, serving: threading.Thread, signals: Signals, master: int, limit: float
+) -> int:
+    watched = [signals.fileno(), master]
+    going, until = False, inf
+    while True:
+        woken, _, _ = select.select(watched, [], [], _TICK if going else None)
+        # Looked at a tick after the door was closed: a connection may have been half through it.
+        if going and (time.monotonic() > until or not (reception.live or door.connections())):
+            return 0
+        if not serving.is_alive():
+            log.error("libmilter stopped")
+            return 1
+        told = signals.take()
+        if master in woken:
+            watched.remove(master)
+            told |= {GO_SOON}
+        if GO_SOON in told:
+            until = min(until, time.monotonic() + limit)
+        if not going and told & {GO_SOON, GO_WHEN_DONE}:
+            going = True
+            door.close()
