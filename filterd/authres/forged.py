@@ -1,0 +1,58 @@
+"""Which Authentication-Results fields of an incoming mail pretend to be ours (RFC 8601 5).
+
+They must go, or whoever reads the mail later takes a stranger's word for ours. What cannot be read and has our name
+somewhere goes too: a field that this parser gives up on may be clear to another.
+"""
+
+import re
+
+from filterd.authres.parse import parse
+from filterd.authres.result import AuthResultsError
+from filterd.mail.comment import comment_end
+from filterd.mail.domain import Domain, DomainError
+from filterd.mail.header import Header
+
+_NO_NAME_CHARACTER = re.compile(r"[^0-9a-z._-]+")
+
+
+def forged(header: Header, authserv_ids: frozenset[str]) -> tuple[int, ...]:
+    """The fields to delete: their numbers among the fields of this name, from 1, top to bottom; highest first.
+
+    Deleting in this order is safe whether or not the MTA renumbers what is left (CVE-2022-48521).
+    """
+    fields = header.all("Authentication-Results")
+    return tuple(number for number in range(len(fields), 0, -1) if claims_ours(fields[number - 1].value, authserv_ids))
+
+
+def claims_ours(value: bytes, authserv_ids: frozenset[str]) -> bool:
+    """Whether the field gives one of these ids as its author, or cannot be read and names one of them anywhere.
+
+    Ids are compared as domain names are: any case, U-labels or A-labels, with or without a final dot.
+    """
+    try:
+        return _key(parse(value).authserv_id) in {_key(each) for each in authserv_ids}
+    except AuthResultsError:
+        text = value.decode("utf-8", "replace").lower()
+        # With comments and without, as either may be what splits the name.
+        forms = (_squeezed(text), _squeezed(_without_comments(text)))
+        return any(_squeezed(_key(each)) in form for each in authserv_ids for form in forms)
+
+
+def _key(authserv_id: str) -> str:
+    try:
+        return Domain.parse(authserv_id.strip()).name
+    except DomainError:
+        return authserv_id.strip().lower().removesuffix(".")
+
+
+def _squeezed(text: str) -> str:
+    return _NO_NAME_CHARACTER.sub("", text)
+
+
+def _without_comments(text: str) -> str:
+    parts = []
+    at = 0
+    while (start := text.find("(", at)) >= 0:
+        parts.append(text[at:start])
+        at = comment_end(text, start) or start + 1
+    return "".join([*parts, text[at:]])
