@@ -21,6 +21,7 @@ _LENGTH = struct.Struct("!H")
 _PAYLOAD = 1_232  # octets by UDP; more may be lost in fragments (RFC 9715 3)
 # An OPT record: root, type 41, what we can receive, no flags, no options (RFC 6891 6.1.2).
 _OPT = struct.pack("!BHHIH", 0, dns.rdatatype.OPT, _PAYLOAD, 0, 0)
+_MAX_RESPONSE = 32_768  # octets by TCP: what more could say costs too much to read
 _DATAGRAM = 65_535
 
 Server = tuple[str, int]  #: IP address and port
@@ -43,7 +44,7 @@ async def exchange(server: Server, name: dns.name.Name, rdtype: dns.rdatatype.Rd
         wire = await _by_tcp(server, query)
     try:
         response = dns.message.from_wire(wire, ignore_trailing=True)
-    except (dns.exception.DNSException, ValueError, LookupError, struct.error) as error:
+    except (dns.exception.DNSException, ValueError) as error:
         raise MalformedResponseError from error
     asked = [(each.name, each.rdtype, each.rdclass) for each in response.question]
     if (
@@ -74,6 +75,8 @@ async def _by_tcp(server: Server, query: bytes) -> bytes:
     try:
         writer.write(_LENGTH.pack(len(query)) + query)
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        if length > _MAX_RESPONSE:
+            raise MalformedResponseError
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError:
         raise MalformedResponseError from None

@@ -5,9 +5,10 @@ results into typed ones. Knows nothing of policy: what a `fail` means is not dec
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Any
 
 import spf as pyspf
@@ -22,8 +23,9 @@ from filterd.mail.transaction import IPAddress
 _MAX_RECORD = 8_192  # octets; RFC 7208 3.4 hopes for 512
 _MAX_DOMAIN_SPEC = 512  # characters before macros are expanded
 _MAX_MACROS = 200  # expanded in one check
+_MAX_ADDRESSES = 256  # of one name that are compared
 _MAX_NAME = 253
-_MAX_MECHANISM = 100  # characters of it that are kept for people
+_MAX_TERM = 200  # characters of a term, or of what is wrong with it, that are kept for people
 
 # RFC 7208 7.1. pyspf also takes what the grammar does not have, and fails on numbers of thousands of digits.
 _MACRO = re.compile(r"%(?:[%_-]|\{[slodiphcrtv](?:0{0,3}[1-9][0-9]{0,2})?r?[-.+,/_=]*\})", re.IGNORECASE)
@@ -124,10 +126,10 @@ def _check(
         return SpfResult(code, identity, domain, reason=query.reason, detail=printable(query.prob))
     if code is SpfCode.PERMERROR:
         reason = next((reason for start, reason in _REASONS if query.prob.startswith(start)), Reason.SPF_SYNTAX)
-        detail = printable(" ".join((query.prob, *query.mech)))
+        detail = printable(" ".join((query.prob, *query.mech))[:_MAX_TERM])
         return SpfResult(code, identity, domain, reason=query.reason or reason, detail=detail)
     explanation = query.explain(comment) if code is SpfCode.FAIL else None
-    mechanism = query.mechanism and _INVISIBLE.sub("?", query.mechanism[:_MAX_MECHANISM])
+    mechanism = query.mechanism and _INVISIBLE.sub("?", query.mechanism[:_MAX_TERM])
     return SpfResult(code, identity, domain, mechanism, explanation)
 
 
@@ -166,7 +168,7 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
         elif qtype == "MX":
             found = [(int(preference), host) for preference, _, host in (v.partition(" ") for v in answer.names)]
         else:
-            found = list(answer.names)
+            found = list(answer.names[:_MAX_ADDRESSES])
         if not found and not ignore_void:
             self.void_lookups += 1
             if self.void_lookups > pyspf.MAX_VOID_LOOKUPS:  # RFC 7208 4.6.4
@@ -175,6 +177,8 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
 
     def dns_spf(self, domain: str) -> str | None:
         """The SPF record of a domain."""
+        if not domain.isascii():
+            return "v=spf1"  # matches nothing (RFC 8616 4); without a record an include would be an error
         record: str | None = super().dns_spf(domain)
         if record is None:
             return None
@@ -182,6 +186,11 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
             raise self._limit("The record is too long")
         # ABNF's words are without case (RFC 5234 2.3); pyspf knows these two in lower case only.
         return _MODIFIER.sub(lambda found: found[0].lower(), record)
+
+    def cidrmatch(self, ipaddrs: Iterable[str], n: int) -> bool:
+        """Whether one of the addresses shares its first `n` bits with the client's. pyspf's builds many objects."""
+        client, rest = int(self.ipaddr), self.cidrmax - n
+        return any((int(ip_address(address)) ^ client) >> rest == 0 for address in ipaddrs)
 
     def validated_ptrs(self) -> list[str]:
         """The client's names that lead back to it; an error passes over a name, or over all (RFC 7208 5.5)."""
