@@ -8,10 +8,10 @@ import re
 
 from filterd.authres.parse import parse
 from filterd.authres.result import AuthResultsError
-from filterd.mail.comment import comment_end
 from filterd.mail.domain import Domain, DomainError
 from filterd.mail.header import Header
 
+_PARENTHESIS = re.compile(r"([()])")
 _NO_NAME_CHARACTER = re.compile(r"[^0-9a-z._-]+")
 
 
@@ -29,13 +29,17 @@ def claims_ours(value: bytes, authserv_ids: frozenset[str]) -> bool:
 
     Ids are compared as domain names are: any case, U-labels or A-labels, with or without a final dot.
     """
+    ours = {_key(each) for each in authserv_ids}
+    text = value.decode("utf-8", "replace").lower()
+    # With comments and without, as either may be what splits the name.
+    forms = (_squeezed(text), _squeezed(_without_comments(text)))
+    named = any(_squeezed(each) in form for each in ours for form in forms)
+    if value.isascii() and not named:
+        return False
     try:
-        return _key(parse(value).authserv_id) in {_key(each) for each in authserv_ids}
+        return _key(parse(value).authserv_id) in ours
     except AuthResultsError:
-        text = value.decode("utf-8", "replace").lower()
-        # With comments and without, as either may be what splits the name.
-        forms = (_squeezed(text), _squeezed(_without_comments(text)))
-        return any(_squeezed(_key(each)) in form for each in authserv_ids for form in forms)
+        return named
 
 
 def _key(authserv_id: str) -> str:
@@ -50,9 +54,13 @@ def _squeezed(text: str) -> str:
 
 
 def _without_comments(text: str) -> str:
-    parts = []
-    at = 0
-    while (start := text.find("(", at)) >= 0:
-        parts.append(text[at:start])
-        at = comment_end(text, start) or start + 1
-    return "".join([*parts, text[at:]])
+    kept: list[str] = []
+    opened: list[int] = []
+    for part in _PARENTHESIS.split(text):
+        if part == "(":
+            opened.append(len(kept))
+        if part == ")" and opened:
+            del kept[opened.pop() :]
+        else:
+            kept.append(part)
+    return "".join(kept)
