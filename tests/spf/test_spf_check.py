@@ -178,9 +178,8 @@ def test_addresses_of_both_families(ip: str, code: SpfCode) -> None:
 
 def test_a_local_part_cannot_choose_who_is_asked() -> None:
     """pyspf takes the first at-sign for the one that counts."""
-    zone = (
-        record("v=spf1 -all") + 'evil.example. TXT "v=spf1 +all"\n' + 'evil.example\\@example.org. TXT "v=spf1 +all"\n'
-    )
+    zone = record("v=spf1 -all") + 'evil.example. TXT "v=spf1 +all"\n'
+    zone += 'evil.example\\@example.org. TXT "v=spf1 +all"\n'
     result = check(zone, Mailbox("x@evil.example", Domain("example.org")))
     assert (result.code, result.domain) == (SpfCode.FAIL, Domain("example.org"))
 
@@ -300,7 +299,7 @@ def test_a_hostile_zone_costs_no_more_than_rfc_7208_allows() -> None:
     for terms in (
         "mx:a.example " * 20,
         "ptr:a.example " * 20,
-        "include:%{r}.example include:b.example " * 10,
+        "include:b.%{d} " * 20,
         "exists:%{p}.a.example " * 20,
     ):
         resolver = Scripted(
@@ -317,7 +316,8 @@ def test_a_hostile_zone_costs_no_more_than_rfc_7208_allows() -> None:
 
 def test_threads_do_not_meet() -> None:
     zones = [zone_resolver(record(f"v=spf1 ip4:192.0.2.{i} a mx ptr -all")) for i in range(4)]
-    expected = [SpfCode.FAIL, SpfCode.PASS, SpfCode.FAIL, SpfCode.FAIL]
+    # Where the first term does not match, three void lookups follow, which is one too many.
+    expected = [SpfCode.PERMERROR, SpfCode.PASS, SpfCode.PERMERROR, SpfCode.PERMERROR]
     found: list[list[SpfCode]] = [[] for _ in zones]
 
     def work(number: int, zone: Resolver) -> None:
@@ -328,8 +328,7 @@ def test_threads_do_not_meet() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    # The records of 0, 2 and 3 have three void lookups, which is one too many.
-    assert found == [[SpfCode.PERMERROR if code is SpfCode.FAIL else code] * 50 for code in expected]
+    assert found == [[code] * 50 for code in expected]
 
 
 TERMS = st.lists(
