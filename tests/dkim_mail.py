@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from filterd.dkim.bodyhash import BodyForm, BodyHasher
+from filterd.dkim.canonical import Canonicalization, signed_octets
 from filterd.dkim.sign import SigningKey
 from filterd.dkim.verify import DkimResult, Verification
 from filterd.lookup import Answer, Outcome, Resolver, ZoneResolver
@@ -55,8 +57,12 @@ class KeyPair:
     record: bytes
 
 
-@cache
 def rsa_pair(bits: int = 2048) -> KeyPair:
+    return _rsa_pair(bits)
+
+
+@cache
+def _rsa_pair(bits: int) -> KeyPair:
     return _pair(generate_private_key(65537, bits), b"rsa-sha256")
 
 
@@ -96,7 +102,9 @@ def zone(*records: bytes, name: str = KEY_NAME) -> Resolver:
     return ZoneResolver({(name, "TXT"): Answer(name, "TXT", Outcome.FOUND, records)})
 
 
-def dkimpy_signed(mail: bytes, pair: KeyPair, header: str = "relaxed", body: str = "relaxed", **options: object) -> bytes:
+def dkimpy_signed(
+    mail: bytes, pair: KeyPair, header: str = "relaxed", body: str = "relaxed", **options: object
+) -> bytes:
     """The mail with dkimpy's signature above it."""
     return (
         dkimpy.sign(
@@ -110,6 +118,33 @@ def dkimpy_signed(mail: bytes, pair: KeyPair, header: str = "relaxed", body: str
         )
         + mail
     )
+
+
+def signed(mail: bytes, pair: KeyPair, **changed: str | None) -> bytes:
+    """The mail with a signature above it that says whatever the test wants: tags changed or (None) left out."""
+    header, body = split(mail)
+    tags = {
+        "v": "1",
+        "a": pair.algorithm.decode(),
+        "c": "relaxed/relaxed",
+        "d": DOMAIN,
+        "s": SELECTOR,
+        "t": str(NOW),
+        "h": "from:to:subject:date",
+        **changed,
+    }
+    forms = [Canonicalization(word) for word in (tags["c"] or "simple/simple").split("/")]
+    form = BodyForm(forms[1], int(tags.get("l") or 2 * len(body) + 2))
+    hasher = BodyHasher([form])
+    hasher.update(body)
+    hasher.finish()
+    tags.setdefault("bh", b64encode(hasher.hash_of(form).digest).decode())
+    text = "; ".join(f"{name}={value}" for name, value in tags.items() if value is not None and name != "b")
+    value = f" {text}; b=".encode()
+    names = [name.strip().lower() for name in (tags["h"] or "").split(":")]
+    octets = signed_octets(header, names, Field(b"DKIM-Signature", value), value, forms[0])
+    signature = b64encode(SigningKey.load(pair.pem, min_rsa_bits=1024).sign(octets))
+    return b"DKIM-Signature:" + value + signature + b"\r\n" + mail
 
 
 def verify(mail: bytes, resolver: Resolver, now: int = NOW, chunk: int = 65535) -> tuple[DkimResult, ...]:
