@@ -9,7 +9,7 @@ import re
 _WSP = b" \t"
 _MAX_TAGS = 100
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*")
-# RFC 8616 4 adds UTF-8 to VALCHAR.
+# RFC 8616 adds UTF-8 to VALCHAR.
 _TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 

@@ -121,8 +121,8 @@ class Verification:
         return next((result for result in results if result.code is DkimCode.PASS), results[0])
 
     def _judge_with(self, candidate: _Candidate, record: KeyRecord) -> DkimResult:
-        # RFC 6376 3.6.1 wants t=y mail treated as unsigned, pass or fail. Verifiers in practice count a pass that
-        # holds (OpenDKIM, Gmail); a fail means no more than no signature anyway (RFC 6376 6.1). Policies see `testing`.
+        # RFC 6376 3.6.1 wants mail with a t=y key treated as unsigned. The result is told as it is, as OpenDKIM does,
+        # and `testing` with it: acting on it is the policy's matter.
         found = replace(candidate.found, key_bits=record.bits, testing=record.testing)
         signature = candidate.signature
         fault = self._body_fault(signature) or _key_fault(signature, record)

@@ -29,7 +29,7 @@ from filterd.mail.domain import Domain
 from filterd.mail.header import Field
 
 RSA, ED25519 = rsa_pair(), ed25519_pair()
-PAIRS = [RSA, ED25519, rsa_pair(4096)]
+PAIRS = [RSA, ED25519, rsa_pair(3072)]
 
 
 def signature_of(mail: bytes, pair: KeyPair = RSA, domain: str = DOMAIN, **options: object) -> Field:

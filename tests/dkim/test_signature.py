@@ -67,7 +67,7 @@ def test_where_the_key_is() -> None:
 
 
 def test_names_in_unicode_become_a_labels() -> None:
-    """RFC 8616 4: d=, s= and i= may have U-labels."""
+    """RFC 8616: d=, s= and i= may have U-labels."""
     signature = parse_signature(written(d="Bücher.example", s="schlüssel", i="jürgen@post.bücher.example"))
 
     assert signature.key_name == "xn--schlssel-95a._domainkey.xn--bcher-kva.example"
