@@ -1,0 +1,223 @@
+"""DMARC: does anything that passed belong to the author, and what does the author's domain ask for if not (RFC 9989).
+
+Brings the results of SPF and DKIM together with the domain's record. What is done about a failure is the policy's.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from filterd.dkim.verify import DkimCode, DkimResult
+from filterd.dmarc.org_domain import Finder, by_tree_walk, organizational_domain
+from filterd.dmarc.record import Alignment, PublicSuffix, Record, Request
+from filterd.dmarc.tree_walk import Found, Walk, prefetch, query_names, tree_walk
+from filterd.lookup import Outcome, Resolver
+from filterd.mail.domain import Domain
+from filterd.mail.message import Author
+from filterd.mail.reason import Reason
+from filterd.spf.check import SpfCode, SpfIdentity, SpfResult
+
+
+class DmarcCode(StrEnum):
+    """The results of RFC 9989 9.2."""
+
+    PASS = "pass"  # noqa: S105  a word, no password
+    FAIL = "fail"  #: nothing that passed belongs to the author's organization
+    NONE = "none"  #: no record governs the author domain
+    TEMPERROR = "temperror"  #: DNS could not say now; neither pass nor fail (RFC 9989 5.3.6)
+    PERMERROR = "permerror"  #: there is not exactly one author domain, or its record cannot be used
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcResult:
+    """What DMARC came to.
+
+    `policy_domain` publishes the record that governs; None where there is none. `published` is what that record asks
+    for mail of this author domain, after sp= and np=; `policy` is one level lower where it is only tested (`testing`).
+    `organizational_domain` is the author domain's; None where it could not be found. `reason` is set for all but pass.
+    `detail` is for people.
+    """
+
+    code: DmarcCode
+    author_domain: Domain | None
+    policy_domain: Domain | None = None
+    organizational_domain: Domain | None = None
+    policy: Request | None = None
+    published: Request | None = None
+    aligned_spf: bool = False
+    aligned_dkim: bool = False
+    testing: bool = False
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Identifier:
+    """A domain that SPF or DKIM has authenticated; with `failure`, one of which they could not say."""
+
+    domain: Domain
+    mode: Alignment
+    failure: Reason | None = None
+
+
+def names_to_prefetch(domain: Domain) -> tuple[str, ...]:
+    """The names whose TXT records `evaluate` asks for, at most eight: of the author domain in any case, and of an
+    authenticated domain if it is another of the same organization."""
+    return query_names(domain)
+
+
+def evaluate(author: Author, spf: SpfResult | None, dkim: tuple[DkimResult, ...], resolver: Resolver) -> DmarcResult:
+    """Judge a message by its author, the SPF result of its MAIL FROM, and all its DKIM results (RFC 9989 5.3)."""
+    if author.domain is None:
+        return DmarcResult(DmarcCode.PERMERROR, None, reason=author.reason or Reason.DMARC_NO_AUTHOR)
+    walk = tree_walk(author.domain, resolver)
+    organization = organizational_domain(walk)
+    found = _governing(walk, organization)
+    if found is None:
+        none = DmarcResult(DmarcCode.NONE, author.domain, reason=Reason.DMARC_NO_RECORD)
+        failed = DmarcResult(DmarcCode.TEMPERROR, author.domain, reason=walk.failure)
+        result = failed if walk.failure else none
+    elif found.record.p is None:
+        detail = f"p, sp or np at _dmarc.{found.domain} is no request"
+        result = DmarcResult(
+            DmarcCode.PERMERROR, author.domain, found.domain, reason=Reason.DMARC_RECORD, detail=detail
+        )
+    else:
+        alignments = _Alignments(author.domain, organization, resolver, by_tree_walk)
+        identifiers = _spf_identifiers(spf, found.record), _dkim_identifiers(dkim, found.record)
+        result = _judged(author.domain, found, alignments, *identifiers, resolver)
+    return result if isinstance(organization, Reason) else replace(result, organizational_domain=organization)
+
+
+def _governing(walk: Walk, organization: Domain | Reason) -> Found | None:
+    """The record that applies: the author domain's, else its organization's, else the public suffix's."""
+    # RFC 9989 4.10.1
+    for domain in (walk.start, organization):
+        for found in walk.found:
+            if found.domain == domain:
+                return found
+    if walk.found and walk.found[-1].record.psd is PublicSuffix.YES:
+        return walk.found[-1]
+    return None
+
+
+def _judged(
+    author: Domain,
+    found: Found,
+    alignments: "_Alignments",
+    from_spf: tuple[_Identifier, ...],
+    from_dkim: tuple[_Identifier, ...],
+    resolver: Resolver,
+) -> DmarcResult:
+    """The result under a record that can be used."""
+    alignments.prefetch((*from_spf, *from_dkim))
+    tag, published, failure = _request(author, found, resolver)
+    aligned_spf, aligned_dkim = alignments.any_of(from_spf), alignments.any_of(from_dkim)
+    if aligned_spf or aligned_dkim:
+        code, reason = DmarcCode.PASS, None
+    else:
+        # A failure is only certain where nobody might have passed, and where it is known what is asked for then.
+        reason = alignments.doubt((*from_spf, *from_dkim)) or failure
+        code, reason = (DmarcCode.TEMPERROR, reason) if reason else (DmarcCode.FAIL, Reason.DMARC_NOT_ALIGNED)
+    testing = found.record.testing
+    return DmarcResult(
+        code,
+        author,
+        found.domain,
+        policy=published.one_level_lower if testing else published,
+        published=published,
+        aligned_spf=aligned_spf,
+        aligned_dkim=aligned_dkim,
+        testing=testing,
+        reason=reason,
+        detail=f"{tag}={published} at _dmarc.{found.domain}" + (", tested only (t=y)" if testing else ""),
+    )
+
+
+def _request(author: Domain, found: Found, resolver: Resolver) -> tuple[str, Request, Reason | None]:
+    """Which tag of the record applies to this author domain, what it asks for, and why that is in doubt."""
+    record = found.record
+    assert record.p is not None
+    if found.domain == author:
+        return "p", record.p, None
+    tag, request = ("sp", record.sp) if record.sp is not None else ("p", record.p)
+    if record.np is None or record.np is request:
+        return tag, request, None
+    # RFC 9989 3.2.13, A.4: a domain does not exist if the answer is NXDOMAIN, whatever type was asked for.
+    answer = resolver.lookup(author.name, "A")
+    if answer.outcome is Outcome.NXDOMAIN:
+        return "np", record.np, None
+    if answer.outcome is Outcome.TEMPFAIL:
+        return tag, request, answer.reason or Reason.DNS_SERVFAIL
+    return tag, request, None
+
+
+def _spf_identifiers(spf: SpfResult | None, record: Record) -> tuple[_Identifier, ...]:
+    # RFC 9989 4.4.2: MAIL FROM only; anybody can pass with a HELO name.
+    if spf is None or spf.identity is not SpfIdentity.MAILFROM or spf.domain is None:
+        return ()
+    if spf.code is SpfCode.PASS:
+        return (_Identifier(spf.domain, record.aspf),)
+    if spf.code is SpfCode.TEMPERROR:
+        return (_Identifier(spf.domain, record.aspf, spf.reason or Reason.DNS_SERVFAIL),)
+    return ()
+
+
+def _dkim_identifiers(dkim: tuple[DkimResult, ...], record: Record) -> tuple[_Identifier, ...]:
+    # RFC 9989 4.4.1: the signing domain, d=.
+    passed = {each.sdid: None for each in dkim if each.code is DkimCode.PASS and each.sdid}
+    failed = {each.sdid: each.reason for each in dkim if each.code is DkimCode.TEMPERROR and each.sdid}
+    return (
+        *(_Identifier(sdid, record.adkim) for sdid in passed),
+        *(_Identifier(sdid, record.adkim, reason or Reason.DNS_SERVFAIL) for sdid, reason in failed.items()),
+    )
+
+
+class _Alignments:
+    """Compares identifiers with the author domain, and asks DNS for no more than that takes (RFC 9989 4.10.2)."""
+
+    def __init__(self, author: Domain, organization: Domain | Reason, resolver: Resolver, find: Finder) -> None:
+        self._author = author
+        self._organization = organization
+        self._resolver = resolver
+        self._find = find
+        self._found: dict[Domain, Domain | Reason] = {}
+
+    def prefetch(self, identifiers: tuple[_Identifier, ...]) -> None:
+        """Have the walks of all identifiers that need one asked at once."""
+        for each in identifiers:
+            if self._without_asking(each) is None:
+                prefetch(each.domain, self._resolver)
+
+    def any_of(self, identifiers: tuple[_Identifier, ...]) -> bool:
+        """Whether one that has passed is aligned beyond doubt."""
+        return any(self._aligned(each) is True for each in identifiers if each.failure is None)
+
+    def doubt(self, identifiers: tuple[_Identifier, ...]) -> Reason | None:
+        """Why one of them might have passed and be aligned after all, had DNS answered."""
+        for each in identifiers:
+            aligned = self._aligned(each)
+            if isinstance(aligned, Reason):
+                return aligned
+            if aligned and each.failure:
+                return each.failure
+        return None
+
+    def _aligned(self, identifier: _Identifier) -> bool | Reason:
+        known = self._without_asking(identifier)
+        if known is not None:
+            return known
+        if identifier.domain not in self._found:
+            self._found[identifier.domain] = self._find(identifier.domain, self._resolver)
+        organization = self._found[identifier.domain]
+        return organization if isinstance(organization, Reason) else organization == self._organization
+
+    def _without_asking(self, identifier: _Identifier) -> bool | Reason | None:
+        if identifier.domain == self._author:
+            return True
+        if identifier.mode is Alignment.STRICT:
+            return False
+        if isinstance(self._organization, Reason):
+            same_top = identifier.domain.labels[-1] == self._author.labels[-1]
+            return self._organization if same_top else False
+        # An organizational domain is the name itself or above it, so a stranger's domain costs no question.
+        return None if identifier.domain.under(self._organization) else False
