@@ -57,7 +57,7 @@ class ZoneFile:
         for name, node in nodes.items():
             self._nodes[name] = node
             # A name above an existing one exists too (RFC 8020).
-            while (name := name.parent()) not in self._nodes:
+            while name != dns.name.root and (name := name.parent()) not in self._nodes:
                 self._nodes[name] = nodes.get(name, {})
 
     def lookup(self, name: str, rdtype: str) -> Answer:

@@ -18,7 +18,9 @@ _POLICY = Path(__file__).parents[2] / "policies" / "default.yaml"
 
 @click.command(name="demo")
 @click.option("--keep", is_flag=True, help="Leave all parts running afterwards, and say where, until Ctrl-C.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where mails and logs go; by default a new one in /tmp.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where mails and logs go; by default a new one in /tmp."
+)
 def command(keep: bool, folder: Path | None) -> None:
     """Start a DNS server, filterd and the bundled mail server on loopback, send mails, show what became of them.
 
@@ -41,12 +43,12 @@ def command(keep: bool, folder: Path | None) -> None:
 
 
 def _table(seen: list[Seen]) -> None:
-    rows = [("mail", "SPF", "DKIM", "DMARC", "the MTA said", "ended in", "decided by")]
+    rows: list[tuple[str, ...]] = [("mail", "SPF", "DKIM", "DMARC", "the MTA said", "ended in", "decided by")]
     for each in seen:
         decision = each.decision
         dkim = "not signed" if decision.get("from_us") else str(decision["dkim"]).partition(":")[0]
-        row = (each.scene.title, str(decision["spf"]), dkim, str(decision["dmarc"]))
-        rows.append((*row, _short(each.reply), each.ends, str(decision["rule"])))
+        result: tuple[str, ...] = (each.scene.title, str(decision["spf"]), dkim, str(decision["dmarc"]))
+        rows.append((*result, _short(each.reply), each.ends, str(decision["rule"])))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     click.echo()
     for index, row in enumerate(rows):

@@ -4,6 +4,7 @@ import json
 import sys
 from ipaddress import ip_address
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -23,7 +24,7 @@ from filterd.policy.transcript import Transcript
 _MAX_MAIL = 256 * 1024 * 1024
 
 
-class _Address(click.ParamType):
+class _Address(click.ParamType[IPAddress]):
     name = "address"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> IPAddress:
@@ -33,7 +34,7 @@ class _Address(click.ParamType):
             self.fail(f"{value!r} is no IP address; 192.0.2.1 would be one", param, ctx)
 
 
-class _Path(click.ParamType):
+class _Path(click.ParamType[ReversePath]):
     name = "mail address"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ReversePath:
@@ -52,10 +53,12 @@ class _Path(click.ParamType):
 @click.option("--sender", type=_Path(), default="", help="The envelope sender; <> for a bounce.")
 @click.option("--recipient", "recipients", type=_Path(), multiple=True, help="A recipient; may be repeated.")
 @click.option("--user", help="The login name of an authenticated client.")
-@click.option("--zone", type=click.Path(path_type=Path), help="Answer DNS questions from this RFC 1035 master file alone.")
+@click.option(
+    "--zone", type=click.Path(path_type=Path), help="Answer DNS questions from this RFC 1035 master file alone."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the transcript as JSON.")
 def command(
-    file: click.utils.LazyFile,
+    file: IO[bytes],
     policy: Path,
     client_ip: IPAddress,
     helo: str,

@@ -1,7 +1,6 @@
 """The command `filterd`. Each subcommand is a file of this folder, imported only when it is asked for."""
 
 import importlib
-from typing import Any
 
 import click
 
@@ -29,13 +28,6 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            error.message = f"{error.message} There are: {', '.join(COMMANDS)}."
-            raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

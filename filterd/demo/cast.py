@@ -4,8 +4,8 @@ All addresses and names are reserved for documentation (RFC 2606, RFC 5737).
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from email.utils import formatdate
+from enum import StrEnum
 
 from filterd.dkim.bodyhash import BodyHasher
 from filterd.dkim.sign import OUTGOING_BODY, SigningKey, sign
@@ -24,6 +24,7 @@ class Ends(StrEnum):
     """Where a mail is found when all is over."""
 
     INBOX = "inbox"
+    TAGGED = "inbox, tagged"
     JUNK = "junk"
     REFUSED = "refused"
 
@@ -95,7 +96,7 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
         Scene("changed by a mailing list", *by_forwarder, listed, "fail", "fail", "fail", junk, "quarantine-list"),
         Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
         Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
-        Scene("domain without records", *by_plain, plain, "none", "none", "none", inbox),
+        Scene("domain without records", *by_plain, plain, "none", "none", "none", Ends.TAGGED),
         Scene("submission, logged in", "192.0.2.99", "phone", READER, own, "-", "-", "-", inbox, user=USER),
     )
 

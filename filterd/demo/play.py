@@ -7,7 +7,7 @@ from typing import Any
 from filterd.demo.cast import PASSWORD, READER, USER, Ends, Scene
 from filterd.demo.stage import Stage
 from filterd.mail.message import split
-from filterd.policy.decide import QUARANTINE_FIELD
+from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD
 
 _TIMEOUT = 60.0
 
@@ -64,7 +64,10 @@ def _ends(reply: str, delivered: list[bytes]) -> str:
         return Ends.REFUSED if not delivered else "refused and delivered"
     if len(delivered) != 1:
         return f"{len(delivered)} copies"
-    return Ends.JUNK if split(delivered[0])[0].has(QUARANTINE_FIELD) else Ends.INBOX
+    header, _ = split(delivered[0])
+    if header.has(QUARANTINE_FIELD):
+        return Ends.JUNK
+    return Ends.TAGGED if header.has(TAG_FIELD) else Ends.INBOX
 
 
 def _faults(scene: Scene, ends: str, decision: dict[str, Any], delivered: list[bytes]) -> list[str]:

@@ -17,7 +17,7 @@ from filterd.demo.cast import HOST, PASSWORD, READER, USER, zone
 from filterd.demo.nameserver import Nameserver
 from filterd.dkim.sign import SigningKey
 from filterd.mta.config import MtaConfig
-from filterd.mta.running import running
+from filterd.mta.server import running
 
 _PATIENCE = 30.0  # seconds for a part to start, or for a line of the log
 

@@ -1,6 +1,7 @@
 """What becomes of a mail when something that should have judged it could not: as the policy declares."""
 
 from filterd.dmarc.evaluate import DmarcCode
+from filterd.mail.reason import Reason
 from filterd.mail.reply import Reply
 from filterd.policy.results import Results
 from filterd.policy.schema import PolicyFile
@@ -27,10 +28,12 @@ def own_fault(settings: PolicyFile) -> Verdict:
     return _OWN_FAULT[settings.server.on_error]
 
 
-def dns_fault(settings: PolicyFile, results: Results) -> Verdict | None:
-    """DNS failed so that DMARC could not be judged, and no rule decided. None where the policy says skip."""
+def not_judged(settings: PolicyFile, results: Results) -> Verdict | None:
+    """DMARC could not be judged, and no rule decided. None where it could, or the policy says skip."""
     if results.dmarc is None or results.dmarc.code is not DmarcCode.TEMPERROR:
         return None
+    if results.dmarc.reason is Reason.CHECK_FAILED:
+        return own_fault(settings)
     return _DNS_FAULT.get(settings.dns.on_error)
 
 

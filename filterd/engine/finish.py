@@ -13,9 +13,8 @@ from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
 from filterd.mail.header import Header
 from filterd.mail.transaction import Transaction
-from filterd.policy.decide import QUARANTINE_FIELD, TAG_FIELD
 from filterd.policy.results import Results
-from filterd.policy.verdict import AddAuthenticationResults, AddField, Edit, Verdict
+from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticationResults, AddField, Edit, Verdict
 from filterd.spf.check import SpfResult
 
 AUTHENTICATION_RESULTS = "Authentication-Results"

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from filterd.dkim.verify import DkimCode, DkimResult, Verification
@@ -27,7 +28,9 @@ class Gather:
         """SPF of the envelope sender (RFC 7208 2.4). Without a client address there is nothing to authorize."""
         sender, ip, helo = transaction.sender, transaction.client.ip, transaction.helo or ""
         broken = SpfResult(SpfCode.TEMPERROR, SpfIdentity.MAILFROM, None, reason=Reason.CHECK_FAILED)
-        if ip is None or sender is None or (sender.mailbox is None and not sender.null):
+        if ip is None:
+            return SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_CLIENT)
+        if sender is None or (sender.mailbox is None and not sender.null):
             return SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_DOMAIN)
         return self._guarded("spf", lambda: check_mail_from(ip, sender.mailbox, helo, resolver), broken)
 
@@ -35,7 +38,9 @@ class Gather:
         """SPF of the HELO name (RFC 7208 2.3)."""
         ip, helo = transaction.client.ip, transaction.helo
         broken = SpfResult(SpfCode.TEMPERROR, SpfIdentity.HELO, None, reason=Reason.CHECK_FAILED)
-        if ip is None or not helo:
+        if ip is None:
+            return SpfResult(SpfCode.NONE, SpfIdentity.HELO, None, reason=Reason.SPF_NO_CLIENT)
+        if not helo:
             return SpfResult(SpfCode.NONE, SpfIdentity.HELO, None, reason=Reason.SPF_NO_DOMAIN)
         return self._guarded("spf_helo", lambda: check_helo(ip, helo, resolver), broken)
 
@@ -55,7 +60,15 @@ class Gather:
     def body(self, chunk: bytes) -> None:
         """Hash a part of the body, in order."""
         verification = self._verification
-        if verification is not None and not self._guarded("dkim", lambda: verification.body(chunk) or True, False):
+        if verification is None:
+            return
+
+        def hash_chunk() -> bool:
+            verification.body(chunk)
+            return True
+
+        if not self._guarded("dkim", hash_chunk, False):
+            # A body with a hole in it must not be compared.
             self._verification = None
 
     def dkim(self, resolver: Resolver) -> tuple[DkimResult, ...]:
@@ -71,12 +84,19 @@ class Gather:
     ) -> DmarcResult:
         """DMARC over what SPF and DKIM found (RFC 9989 5.3)."""
         broken = DmarcResult(DmarcCode.TEMPERROR, author.domain, reason=Reason.CHECK_FAILED)
-        return self._guarded("dmarc", lambda: evaluate(author, spf, dkim, resolver), broken)
+        result = self._guarded("dmarc", lambda: evaluate(author, spf, dkim, resolver), broken)
+        faulty = any(each is not None and each.reason is Reason.CHECK_FAILED for each in (spf, *dkim))
+        # What a broken check of ours did not find might have passed: no mail is refused for that.
+        return replace(broken, policy=result.policy) if faulty and result.code is DmarcCode.FAIL else result
+
+    def fault(self, where: str, error: Exception) -> None:
+        """Note a fault of filterd's own, with the line that raised it."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        self.faults.append(f"{where}: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})")
 
     def _guarded(self, check: str, find: Callable[[], T], broken: T) -> T:
         try:
             return find()
         except Exception as error:  # noqa: BLE001 # a fault in one check never costs the mail; it is logged and counted
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            self.faults.append(f"{check}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})")
+            self.fault(check, error)
             return broken

@@ -42,10 +42,10 @@ def _dialogue(session: MailSession, mail: StoredMail) -> Finished:
     if refused and all(each.disposition.final for each in refused):
         return Finished(refused[0])
     header, body = split(mail.data)
-    for step in (lambda: session.data(None), lambda: session.end_of_headers(header.fields, None)):
-        verdict = step()
-        if verdict.disposition.final:
-            return Finished(verdict)
+    verdict = session.data(None)
+    verdict = verdict if verdict.disposition.final else session.end_of_headers(header.fields, None)
+    if verdict.disposition.final:
+        return Finished(verdict)
     for start in range(0, len(body), _CHUNK):
         session.body(body[start : start + _CHUNK])
     return session.end_of_message(None)

@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 from filterd.backend.recorded import RecordingResolver
-from filterd.engine.fallback import HEADER_TOO_LARGE, dns_fault, own_fault
+from filterd.engine.fallback import HEADER_TOO_LARGE, not_judged, own_fault
 from filterd.engine.finish import Finished, finish, strip_only
 from filterd.engine.gather import Gather
 from filterd.engine.runtime import Runtime
 from filterd.lookup import Answer, Resolver
 from filterd.mail.header import Field, Header
 from filterd.mail.message import author_of
+from filterd.mail.received import handover
 from filterd.mail.transaction import Client, ForwardPath, IPAddress, ReversePath, Stage, Transaction
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts
@@ -133,6 +134,8 @@ class _Mail:
         self._size = 0
         self._times: dict[str, float] = {}
         self._refused: Verdict | None = None
+        # Whose address SPF judges: the client's, or the one that our outermost relay recorded.
+        self._origin = None if facts.client_relay else facts.transaction
         self._at = runtime.clock.now()
 
     def begun(self) -> Verdict:
@@ -170,6 +173,8 @@ class _Mail:
             return _CONTINUE
         author = author_of(header)
         self._facts = replace(self._facts, header=header, author=author)
+        if self._facts.client_relay:
+            self._origin = self._relayed(header)
         if not self._facts.from_us:
             self._gather.begin_content(header, author, self._runtime.clock.now(), self._resolver())
         return self._judge(Stage.END_OF_HEADERS)
@@ -207,7 +212,7 @@ class _Mail:
             verdict = self._conclusion()
             return finish(verdict, self._facts.transaction, header, self._results, authserv_id)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
-            self._gather.faults.append(f"{type(error).__name__}: {error}")
+            self._gather.fault("finish", error)
             return strip_only(own_fault(self._policy.settings), header, authserv_id)
 
     def _conclusion(self) -> Verdict:
@@ -215,7 +220,7 @@ class _Mail:
         edits: list[Edit] = [edit for each in self._judgements for edit in each.verdict.edits if not each.recipient]
         whole = [each.verdict for each in self._judgements if not each.recipient]
         decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
-        decided = decided or dns_fault(self._policy.settings, self._results) or _CONTINUE
+        decided = decided or not_judged(self._policy.settings, self._results) or _CONTINUE
         if not self._facts.from_us:
             edits.append(AddAuthenticationResults())
         return replace(decided, edits=tuple(edits), steps=())
@@ -225,9 +230,25 @@ class _Mail:
         if self._decided() or not self._policy.judges(stage):
             return _CONTINUE
         facts = self._facts.at_recipient(recipient) if recipient else self._facts
-        verdict = decide(self._policy, stage, facts, self._results)
+        try:
+            verdict = decide(self._policy, stage, facts, self._results)
+        except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
+            self._gather.fault("decide", error)
+            verdict = own_fault(self._policy.settings)
         self._judgements.append(Judgement(stage, verdict, recipient.text if recipient else None))
         return verdict
+
+    def _relayed(self, header: Header) -> Transaction:
+        """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""
+        networks = self._policy.settings.networks
+        transaction = self._facts.transaction
+        for field in header.all("Received"):
+            found = handover(field)
+            if found is None:
+                break
+            if not _within(found.ip, (*networks.relays, *networks.trusted)):
+                return replace(transaction, client=Client(found.ip), helo=found.helo)
+        return replace(transaction, client=Client(None), helo=None)
 
     def _decided(self) -> bool:
         return any(
@@ -239,11 +260,11 @@ class _Mail:
         if self._facts.from_us or not checks:
             return
         resolver = self._resolver()
-        transaction, found = self._facts.transaction, self._results
-        if Check.SPF in checks and found.spf is None:
-            found = replace(found, spf=self._timed("spf", lambda: self._gather.spf(transaction, resolver)))
-        if Check.SPF_HELO in checks and found.spf_helo is None:
-            found = replace(found, spf_helo=self._timed("spf", lambda: self._gather.spf_helo(transaction, resolver)))
+        origin, found = self._origin, self._results
+        if Check.SPF in checks and found.spf is None and origin is not None:
+            found = replace(found, spf=self._timed("spf", lambda: self._gather.spf(origin, resolver)))
+        if Check.SPF_HELO in checks and found.spf_helo is None and origin is not None:
+            found = replace(found, spf_helo=self._timed("spf", lambda: self._gather.spf_helo(origin, resolver)))
         if Check.DKIM in checks and found.dkim is None:
             found = replace(found, dkim=self._timed("dkim", lambda: self._gather.dkim(resolver)))
         author = self._facts.author

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     DNS_BAD_NAME = "dns.bad-name"  #: the name cannot be asked: empty or over-long label, over-long name
     DNS_DEADLINE = "dns.deadline"  #: the time this message may take was used up
 
+    SPF_NO_CLIENT = "spf.no-client"  #: the client's address is not known
     SPF_NO_RECORD = "spf.no-record"  #: the domain publishes no SPF record
     SPF_NO_DOMAIN = "spf.no-domain"  #: there is no domain to ask: address literal, single label, malformed
     SPF_SYNTAX = "spf.syntax"  #: the record breaks RFC 7208's grammar

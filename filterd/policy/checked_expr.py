@@ -62,6 +62,11 @@ def _int(value: _Raw) -> int:
     return value
 
 
+def _text(value: _Raw) -> str:
+    assert isinstance(value, bytes)
+    return value.decode()
+
+
 def _fields(data: _Raw) -> Iterator[tuple[int, _Raw]]:
     """The fields of a protocol buffer message: varints as int, everything else as bytes."""
     assert isinstance(data, bytes)
@@ -99,7 +104,7 @@ def _expr(data: _Raw, positions: dict[int, int]) -> Node:
                 node.is_literal = True
                 node.literal = _constant(value)
             case 4:
-                node.name = bytes(dict(_fields(value))[1]).decode()  # type: ignore[arg-type]  # a string field
+                node.name = _text(dict(_fields(value))[1])
             case 5:
                 _select(node, value, positions)
             case 6:
@@ -119,18 +124,15 @@ def _expr(data: _Raw, positions: dict[int, int]) -> Node:
 def _select(node: Node, data: _Raw, positions: dict[int, int]) -> None:
     parts = dict(_fields(data))
     operand = _expr(parts[1], positions)
-    selected = parts[2]
-    assert isinstance(selected, bytes)
     if operand.name is not None:
-        node.name = f"{operand.name}.{selected.decode()}"
+        node.name = f"{operand.name}.{_text(parts[2])}"
     node.children = [operand]
 
 
 def _call(node: Node, data: _Raw, positions: dict[int, int]) -> None:
     for number, value in _fields(data):
         if number == 2:
-            assert isinstance(value, bytes)
-            node.call = value.decode()
+            node.call = _text(value)
         else:
             node.children.append(_expr(value, positions))
 
@@ -147,8 +149,7 @@ def _constant(data: _Raw) -> bool | int | float | str | bytes | None:
                 assert isinstance(value, bytes)
                 return float(struct.unpack("<d", value)[0])
             case 6:
-                assert isinstance(value, bytes)
-                return value.decode()
+                return _text(value)
             case 7:
                 return value
     return None

@@ -6,10 +6,7 @@ from filterd.policy.conditions import EvaluationError
 from filterd.policy.facts import FACTS, Facts, FactValue
 from filterd.policy.results import Results
 from filterd.policy.rules import REPLY_FIELD, Action, Mode, Policy, Rule
-from filterd.policy.verdict import AddField, Disposition, Edit, Step, StepOutcome, Verdict
-
-TAG_FIELD = "X-Filterd-Tag"
-QUARANTINE_FIELD = "X-Filterd-Quarantine"
+from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddField, Disposition, Edit, Step, StepOutcome, Verdict
 
 Values = dict[str, FactValue | None]
 

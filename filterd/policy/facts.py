@@ -207,7 +207,7 @@ FACTS: dict[str, Fact] = {
             Check.DKIM,
         ),
         Fact(
-            "dmarc.result", _S, Stage.END_OF_MESSAGE, "DMARC (RFC 9989): does anything that passed belong to the author",
+            "dmarc.result", _S, Stage.END_OF_MESSAGE, "DMARC (RFC 9989): whether what passed belongs to the author.",
             lambda f, r: _of(r.dmarc, lambda dmarc: dmarc.code.value), Check.DMARC, _DMARC_WORDS,
         ),
         Fact(

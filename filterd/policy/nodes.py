@@ -4,6 +4,8 @@ Scalars stay the text that was written: which type they are is for the schema to
 oversized or deep documents are refused.
 """
 
+from typing import Any
+
 import yaml
 
 from filterd.policy.errors import PolicyError, PolicyErrors
@@ -14,6 +16,14 @@ _MAX_DEPTH = 32
 
 Data = str | None | list["Data"] | dict[str, "Data"]
 Path = tuple[str | int, ...]
+
+
+class _RefusedError(ValueError):
+    """YAML, but nothing that a policy has."""
+
+    def __init__(self, mark: Any, text: str) -> None:
+        super().__init__(text)
+        self.line, self.column = mark.line + 1, mark.column + 1
 
 
 class Document:
@@ -37,6 +47,8 @@ class Document:
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             what = "; ".join(part for part in (error.context, error.problem) if part)
             raise PolicyErrors([PolicyError(file, line, column, "", f"this is no YAML: {what}")]) from None
+        except _RefusedError as error:
+            raise PolicyErrors([PolicyError(file, error.line, error.column, "", str(error))]) from None
         except (yaml.YAMLError, ValueError) as error:
             raise PolicyErrors([PolicyError(file, 1, 1, "", f"this is no YAML: {error}")]) from None
         if self._errors:
@@ -86,14 +98,14 @@ class Document:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             mark = event.start_mark
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise yaml.MarkedYAMLError(problem="anchors and aliases are not used here", problem_mark=mark)
+                raise _RefusedError(mark, "anchors and aliases are not used here")
             if getattr(event, "tag", None) not in (None, "!"):
-                raise yaml.MarkedYAMLError(problem="tags (!name) are not used here", problem_mark=mark)
+                raise _RefusedError(mark, "tags (!name) are not used here")
 
     def _read(self, node: yaml.Node, path: Path, depth: int) -> Data:
         self._marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         if depth > _MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="this is nested too deep", problem_mark=node.start_mark)
+            raise _RefusedError(node.start_mark, "this is nested too deep")
         if isinstance(node, yaml.ScalarNode):
             self._scalars[path] = node
             empty = node.style is None and node.value in ("", "~", "null")

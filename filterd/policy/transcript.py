@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from filterd.dkim.verify import DkimCode, DkimResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
 from filterd.mail.message import Author
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
-from filterd.policy.verdict import Disposition, StepOutcome, Verdict
+from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, StepOutcome, Verdict
 
 VERSION = 1
 
@@ -70,7 +71,7 @@ class Transcript:
             "rcpts": len(self.transaction.recipients),
             "author": self.author.domain.name if self.author and self.author.domain else "-",
             "spf": spf.code.value if spf else "-",
-            "dkim": ",".join(f"{each.code.value}:{each.sdid or '-'}" for each in self.results.dkim or ()) or "-",
+            "dkim": _dkim(self.results.dkim),
             "dmarc": dmarc.code.value if dmarc else "-",
         }
         reasons = self.reasons()
@@ -82,9 +83,9 @@ class Transcript:
             line["from_us"] = "yes"
         if self.verdict.reply:
             line["reply"] = str(self.verdict.reply)
-        observed = self.observed()
-        if observed:
-            line["observed"] = ",".join(observed)
+        for word, rules in (("tags", self.tags()), ("observed", self.observed())):
+            if rules:
+                line[word] = ",".join(rules)
         if self.fault:
             line["fault"] = self.fault
         if not self.completed:
@@ -102,10 +103,21 @@ class Transcript:
         words = [each.reason.value for each in found if each is not None and each.reason is not None]
         return tuple(dict.fromkeys(words))
 
+    def tags(self) -> tuple[str, ...]:
+        """The rules that tagged the mail."""
+        return tuple(edit.value for edit in self.verdict.edits if isinstance(edit, AddField) and edit.name == TAG_FIELD)
+
     def observed(self) -> tuple[str, ...]:
         """The rules in mode observe that would have fired."""
         steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
         return tuple(dict.fromkeys(step.rule for step in steps if step.outcome is StepOutcome.OBSERVED))
+
+
+def _dkim(results: tuple[DkimResult, ...] | None) -> str:
+    """`pass:example.org,fail:example.net`; none without a signature; - where the check was not run."""
+    if results is None:
+        return "-"
+    return ",".join(f"{each.code.value}:{each.sdid or '-'}" for each in results) or DkimCode.NONE.value
 
 
 def _plain(value: Any) -> Any:

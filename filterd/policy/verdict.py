@@ -26,6 +26,12 @@ class Disposition(StrEnum):
         return self in (Disposition.DEFER, Disposition.REJECT, Disposition.DISCARD)
 
 
+#: The field that `then: tag` adds, with the rule's name.
+TAG_FIELD = "X-Filterd-Tag"
+#: The field that `then: quarantine` adds; Sieve scripts file such mail as Junk.
+QUARANTINE_FIELD = "X-Filterd-Quarantine"
+
+
 @dataclass(frozen=True, slots=True)
 class AddField:
     """Add a header field; `value` is the text after the colon's space."""

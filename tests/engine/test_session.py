@@ -63,18 +63,18 @@ def test_an_honest_mail_passes_and_a_forged_one_is_refused() -> None:
     desk = Desk()
 
     honest = desk.send("192.0.2.10", "service@bank.example")
-    assert (Disposition.CONTINUE, "pass", "pass") == (
+    assert (
         honest.verdict.disposition,
         honest.results.spf and honest.results.spf.code,
         honest.results.dmarc and honest.results.dmarc.code,
-    )
+    ) == (Disposition.CONTINUE, "pass", "pass")
     forged = desk.send("203.0.113.66", "x@stranger.example")
-    assert (Disposition.REJECT, "forged", "fail") == (
+    assert (
         forged.verdict.disposition,
         forged.verdict.rule,
         forged.results.dmarc and forged.results.dmarc.code,
-    )
-    assert () == desk.finished.changes
+    ) == (Disposition.REJECT, "forged", "fail")
+    assert desk.finished.changes == ()
 
 
 def test_results_are_added_on_top_and_forged_ones_deleted_from_the_last_to_the_first() -> None:
@@ -97,7 +97,7 @@ def test_results_are_added_on_top_and_forged_ones_deleted_from_the_last_to_the_f
     ] == deletions
     added = desk.finished.changes[-1]
     assert isinstance(added, InsertField)
-    assert (0, "Authentication-Results") == (added.index, added.name)
+    assert (added.index, added.name) == (0, "Authentication-Results")
     assert added.value.startswith("mx.home.example;")
     assert "spf=pass smtp.mailfrom=service@bank.example" in " ".join(added.value.split())
     assert "dmarc=pass header.from=bank.example" in " ".join(added.value.split())
@@ -109,10 +109,10 @@ def test_mail_from_us_is_not_judged_as_a_strangers() -> None:
     own = desk.send("203.0.113.66", "anna@bank.example", user="anna")
 
     assert True is own.from_us
-    assert (None, None, None) == (own.results.spf, own.results.dkim, own.results.dmarc)
+    assert (own.results.spf, own.results.dkim, own.results.dmarc) == (None, None, None)
     assert Disposition.CONTINUE is own.verdict.disposition
     assert "not applicable" in [step.outcome.value for each in own.judgements for step in each.verdict.steps]
-    assert () == desk.finished.changes
+    assert desk.finished.changes == ()
 
 
 def test_a_trusted_client_is_us_and_our_relay_is_not() -> None:
@@ -139,6 +139,19 @@ def test_no_single_author_is_refused_without_any_rule(fields: tuple[Field, ...],
     assert f"550 5.7.1 the From field must name exactly one author ({reason})" == str(refused.verdict.reply)
 
 
+def test_behind_a_relay_of_ours_spf_judges_the_client_that_the_relay_recorded() -> None:
+    desk = Desk(POLICY + "networks: { relays: [198.51.100.0/24] }\n")
+    by_us = Field(b"Received", b" from mx2.home.example (h [198.51.100.8]) by mx1.home.example")
+    honest = Field(b"Received", b" from mail.bank.example (h [192.0.2.10]) by mx2.home.example")
+    forged = Field(b"Received", b" from [192.0.2.10] (h [203.0.113.66]) by mx2.home.example")
+
+    results = [
+        desk.send("198.51.100.7", "service@bank.example", (*received, *FROM_BANK)).results.spf
+        for received in ((honest,), (by_us, honest), (by_us, forged, honest), (by_us,), ())
+    ]
+    assert [spf and spf.code for spf in results] == ["pass", "pass", "none", "none", "none"]
+
+
 def test_a_recipient_is_judged_alone() -> None:
     rule = '  - { name: no-root, when: envelope.recipient == "root@home.example", then: reject }\n'
     desk = Desk(POLICY + rule)
@@ -149,9 +162,9 @@ def test_a_recipient_is_judged_alone() -> None:
     desk.session.end_of_headers(FROM_BANK, "Q1")
     finished = desk.session.end_of_message("Q1")
 
-    assert (Disposition.REJECT, Disposition.CONTINUE) == (refused.disposition, taken.disposition)
+    assert (refused.disposition, taken.disposition) == (Disposition.REJECT, Disposition.CONTINUE)
     assert Disposition.CONTINUE is finished.verdict.disposition
-    assert ("anna@home.example",) == tuple(each.text for each in desk.transcripts[-1].transaction.recipients)
+    assert tuple(each.text for each in desk.transcripts[-1].transaction.recipients) == ("anna@home.example",)
 
 
 def test_the_first_final_action_ends_the_judgement_and_tags_add_up() -> None:
@@ -165,9 +178,9 @@ def test_the_first_final_action_ends_the_judgement_and_tags_add_up() -> None:
 
     accepted = desk.send("192.0.2.10", "service@bank.example")
 
-    assert (Disposition.ACCEPT, "two") == (accepted.verdict.disposition, accepted.verdict.rule)
+    assert (accepted.verdict.disposition, accepted.verdict.rule) == (Disposition.ACCEPT, "two")
     outcomes = {step.rule: step.outcome.value for each in accepted.judgements for step in each.verdict.steps}
-    assert {"one": "fired", "two": "fired", "three": "not reached"} == outcomes
+    assert outcomes == {"one": "fired", "two": "fired", "three": "not reached"}
     assert InsertField(0, "X-Filterd-Tag", "one") in desk.finished.changes
 
 
@@ -177,7 +190,7 @@ def test_observed_rules_are_told_and_not_carried_out() -> None:
     mail = desk.send("203.0.113.66", "x@stranger.example")
 
     assert Disposition.CONTINUE is mail.verdict.disposition
-    assert ("forged",) == mail.observed()
+    assert mail.observed() == ("forged",)
 
 
 def test_a_refusal_before_the_end_is_told_once() -> None:
@@ -189,7 +202,7 @@ def test_a_refusal_before_the_end_is_told_once() -> None:
     desk.session.close()
 
     assert Disposition.REJECT is verdict.disposition
-    assert [False] == [each.completed for each in desk.transcripts]
+    assert [each.completed for each in desk.transcripts] == [False]
 
 
 def test_a_connection_refused_at_connect_is_told() -> None:
@@ -198,7 +211,7 @@ def test_a_connection_refused_at_connect_is_told() -> None:
     verdict = desk.session.connect(Client(ip_address("192.0.2.10")), None)
 
     assert Disposition.REJECT is verdict.disposition
-    assert ["a"] == [each.verdict.rule for each in desk.transcripts]
+    assert [each.verdict.rule for each in desk.transcripts] == ["a"]
 
 
 def test_several_mails_on_a_connection_share_nothing() -> None:
@@ -213,8 +226,8 @@ def test_several_mails_on_a_connection_share_nothing() -> None:
     desk.session.end_of_headers(FROM_BANK, "Q2")
     desk.session.end_of_message("Q2")
 
-    assert ["c1.1", "c1.3"] == [each.transaction.id for each in desk.transcripts]
-    assert "fail" == (desk.transcripts[-1].results.spf and desk.transcripts[-1].results.spf.code)
+    assert [each.transaction.id for each in desk.transcripts] == ["c1.1", "c1.3"]
+    assert (desk.transcripts[-1].results.spf and desk.transcripts[-1].results.spf.code) == "fail"
 
 
 def test_verbs_out_of_order_do_no_harm() -> None:
@@ -227,14 +240,14 @@ def test_verbs_out_of_order_do_no_harm() -> None:
     assert Disposition.CONTINUE is desk.session.end_of_message(None).verdict.disposition
     desk.session.abort()
     desk.session.close()
-    assert [] == desk.transcripts
+    assert desk.transcripts == []
 
 
 def test_a_message_without_end_of_headers_has_no_author() -> None:
     desk = Desk()
     desk.begin("192.0.2.10", "service@bank.example")
 
-    assert "dmarc.on_multiple_authors" == desk.session.end_of_message("Q1").verdict.rule
+    assert desk.session.end_of_message("Q1").verdict.rule == "dmarc.on_multiple_authors"
 
 
 def test_a_header_section_beyond_the_bound_is_refused() -> None:
@@ -242,7 +255,7 @@ def test_a_header_section_beyond_the_bound_is_refused() -> None:
 
     refused = desk.send("192.0.2.10", "service@bank.example", FROM_BANK * MAX_FIELDS)
 
-    assert "552 5.3.4 the header section is too large" == str(refused.verdict.reply)
+    assert str(refused.verdict.reply) == "552 5.3.4 the header section is too large"
 
 
 class Broken:
@@ -269,7 +282,7 @@ def test_what_becomes_of_mail_without_dns_is_declared(on_error: str, disposition
 
     mail = desk.send("192.0.2.10", "service@bank.example")
 
-    assert "temperror" == (mail.results.dmarc and mail.results.dmarc.code)
+    assert (mail.results.dmarc and mail.results.dmarc.code) == "temperror"
     assert (disposition, reply) == (mail.verdict.disposition, str(mail.verdict.reply))
 
 
@@ -284,7 +297,10 @@ def test_a_fault_in_a_check_is_its_temperror_and_is_told(monkeypatch: pytest.Mon
 
     assert Reason.CHECK_FAILED is (mail.results.spf and mail.results.spf.reason)
     assert "spf: RuntimeError: boom" in (mail.fault or "")
-    assert Disposition.CONTINUE is mail.verdict.disposition
+    assert (
+        mail.results.dmarc and (mail.results.dmarc.code, mail.results.dmarc.reason)
+    ) == ("temperror", Reason.CHECK_FAILED)
+    assert (mail.verdict.disposition, mail.verdict.rule) == (Disposition.DEFER, "server.on_error")
 
 
 @pytest.mark.parametrize(
@@ -298,8 +314,9 @@ def test_what_becomes_of_mail_that_we_fail_to_judge_is_declared(
         raise RuntimeError("boom")
 
     monkeypatch.setattr("filterd.engine.session.decide", broken)
-    monkeypatch.setattr("filterd.engine.session._Mail.content", lambda self, header, queue_id: None)
-    desk = Desk(f"version: 1\nserver: {{ on_error: {on_error} }}\nrules: [{{ name: a, when: message.size > 1, then: tag }}]\n")
+    desk = Desk(
+        f"version: 1\nserver: {{ on_error: {on_error} }}\nrules: [{{ name: a, when: message.size > 1, then: tag }}]\n"
+    )
 
     mail = desk.send("192.0.2.10", "service@bank.example")
 
@@ -310,4 +327,4 @@ def test_what_becomes_of_mail_that_we_fail_to_judge_is_declared(
 def test_judges_tells_which_stages_can_decide() -> None:
     judges = Desk().runtime.judges
 
-    assert [Stage.END_OF_HEADERS, Stage.END_OF_MESSAGE] == [stage for stage in Stage if judges(stage)]
+    assert [stage for stage in Stage if judges(stage)] == [Stage.END_OF_HEADERS, Stage.END_OF_MESSAGE]

@@ -42,11 +42,11 @@ def faults(text: str) -> list[str]:
 def test_valid() -> None:
     policy = load(VALID, "p.yaml")
 
-    assert ["refuse-forgery"] == [rule.name for rule in policy.rules[Stage.END_OF_MESSAGE]]
-    assert ["no-mail-for-root"] == [rule.name for rule in policy.rules[Stage.RCPT]]
+    assert [rule.name for rule in policy.rules[Stage.END_OF_MESSAGE]] == ["refuse-forgery"]
+    assert [rule.name for rule in policy.rules[Stage.RCPT]] == ["no-mail-for-root"]
     assert frozenset({Check.DMARC}) == policy.needs_at(Stage.END_OF_MESSAGE)
-    assert 0o660 == policy.server.socket.mode
-    assert (("127.0.0.1", 5353),) == policy.settings.dns.servers
+    assert policy.server.socket.mode == 0o660
+    assert policy.settings.dns.servers == (("127.0.0.1", 5353),)
     assert not policy.judges(Stage.MAIL)
 
 
@@ -58,21 +58,21 @@ def test_valid() -> None:
         ("workers: auto", "worker: auto", "p.yaml:5:3: server.worker: there is no key worker here; did you mean workers?"),
         ("workers: auto", "workers: 0", "p.yaml:5:3: server.workers: write auto, or a number of processes from 1 to 999"),
         ("workers: auto", "workers: auto\n  workers: 3", "p.yaml:6:3: server: the key workers stands here twice"),
-        ("timeout: 5s", "timeout: 5", "p.yaml:8:38: dns.timeout: a duration has a unit"),
-        ("timeout: 5s", "timeout: 1:30", "p.yaml:8:38: dns.timeout: a duration has a unit"),
-        ("timeout: 5s", "timeout: 0s", "p.yaml:8:38: dns.timeout: "),
+        ("timeout: 5s", "timeout: 5", "p.yaml:8:37: dns.timeout: a duration has a unit"),
+        ("timeout: 5s", "timeout: 1:30", "p.yaml:8:37: dns.timeout: a duration has a unit"),
+        ("timeout: 5s", "timeout: 0s", "p.yaml:8:37: dns.timeout: "),
         ("127.0.0.1:5353", "ns.example:53", "p.yaml:8:18: dns.servers[0]: a name server is an IP address"),
-        ("127.0.0.0/8", "127.0.0.1/8", "p.yaml:7:24: networks.trusted[0]: 127.0.0.1/8 has host bits set"),
+        ("127.0.0.0/8", "127.0.0.1/8", "p.yaml:7:23: networks.trusted[0]: 127.0.0.1/8 has host bits set"),
         ("unix:/run/filterd/milter.sock", "unix:milter", "p.yaml:4:12: server.milter[0]: a socket reads unix:/PATH"),
         ("unix:/run/filterd/milter.sock", "inet:99999@127.0.0.1", "p.yaml:4:12: server.milter[0]: a port is a number"),
         ("unix:/run/filterd/milter.sock", "inet:8891@localhost", "p.yaml:4:12: server.milter[0]: behind the @ stands"),
         ("unix:/run/filterd/milter.sock", "inet:8891@::1", "p.yaml:4:12: server.milter[0]: inet: goes with"),
-        ("0660", "0860", 'p.yaml:3:28: server.socket.mode: a mode is octal, such as "0660"'),
+        ("0660", "0860", 'p.yaml:3:29: server.socket.mode: a mode is octal, such as "0660"'),
         ("mx.example.org", "mx..org", "p.yaml:6:13: identity.authserv_id: a label of the domain is empty"),
         ("then: reject", "then: rejct", "p.yaml:12:5: rules[0].then: 'rejct' is not possible here; did you mean reject?"),
         ("dmarc.result ==", "dmarc.reslt ==", "p.yaml:11:16: rules[0].when: there is no fact or function dmarc.reslt"),
         ('"fail"', '"fial"', "p.yaml:11:27: rules[0].when: it is never 'fial'; did you mean 'fail'?"),
-        ('then: reject', 'at: mail\n    then: reject', "p.yaml:12:5: rules[0].at: dmarc.result is not known before end_of_message"),
+        ('then: reject', 'at: mail\n    then: reject', "p.yaml:12:5: rules[0].at: dmarc.policy is not known before end_of_message"),
         ("{dmarc.author_domain}", "{dmarc.authr_domain}", "p.yaml:13:5: rules[0].reply: there is no fact {dmarc.authr_domain}"),
         ('"550 5.7.1', '"450 4.7.1', "p.yaml:13:5: rules[0].reply: the reply of reject has a 5xx code, not 450"),
         ('"550 5.7.1', '"550 4.7.1', "p.yaml:13:5: rules[0].reply: the code 550 and the status 4.7.1 are of different"),
@@ -85,8 +85,8 @@ def test_valid() -> None:
         ("identity:", "mail_from_us: dmarc.result == \"pass\"\nidentity:", "p.yaml:6:1: mail_from_us: whose mail it is must be known"),
         ("identity:", "mail_from_us: from_us\nidentity:", "p.yaml:6:1: mail_from_us: whose mail it is must be known"),
         ("version: 1", "version: 1\n? [a]\n: b", "p.yaml:2:3: a key is a plain word"),
-        ("version: 1", "version: &a 1", "p.yaml:1:10: this is no YAML: anchors and aliases are not used here"),
-        ("version: 1", "version: !!int 1", "p.yaml:1:10: this is no YAML: tags"),
+        ("version: 1", "version: &a 1", "p.yaml:1:10: anchors and aliases are not used here"),
+        ("version: 1", "version: !!int 1", "p.yaml:1:10: tags"),
         ("version: 1", "version: [1", "p.yaml:"),
         ("version: 1", "version: 1\n\tx: 1", "p.yaml:2:1: this is no YAML"),
     ],
@@ -94,17 +94,21 @@ def test_valid() -> None:
 def test_start_valid_change_one_thing(old: str, new: str, expected: str) -> None:
     assert old in VALID
 
-    assert any(line.startswith(expected) for line in faults(VALID.replace(old, new, 1))), faults(VALID.replace(old, new, 1))
+    assert any(line.startswith(expected) for line in faults(VALID.replace(old, new, 1))), faults(
+        VALID.replace(old, new, 1)
+    )
 
 
 def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
     text = VALID.replace('"fail"', '"fial"').replace("{dmarc.author_domain}", "{nobody}").replace("root@", "root@", 1)
 
-    assert ["p.yaml:11:27", "p.yaml:13:5"] == [fault.split(": ")[0] for fault in faults(text)]
+    assert [fault.split(": ")[0] for fault in faults(text)] == ["p.yaml:11:27", "p.yaml:13:5"]
 
 
 def test_a_fault_in_a_block_scalar_has_its_own_line() -> None:
-    text = VALID.replace('when: dmarc.result == "fail" && dmarc.policy == "reject"', 'when: |\n      from_us ||\n      frm_us')
+    text = VALID.replace(
+        'when: dmarc.result == "fail" && dmarc.policy == "reject"', "when: |\n      from_us ||\n      frm_us"
+    )
 
     assert faults(text)[0].startswith("p.yaml:13:7: rules[0].when: there is no fact or function frm_us")
 
@@ -112,9 +116,9 @@ def test_a_fault_in_a_block_scalar_has_its_own_line() -> None:
 def test_nothing_is_judged_before_mail_unless_the_rule_says_so() -> None:
     rule = "  - { name: a, when: client.ip == '192.0.2.1', then: reject }\n"
 
-    assert ["a"] == [each.name for each in load(f"version: 1\nrules:\n{rule}", "p").rules[Stage.MAIL]]
+    assert [each.name for each in load(f"version: 1\nrules:\n{rule}", "p").rules[Stage.MAIL]] == ["a"]
     early = load(f"version: 1\nrules:\n{rule.replace('then', 'at: connect, then')}", "p")
-    assert ["a"] == [each.name for each in early.rules[Stage.CONNECT]]
+    assert [each.name for each in early.rules[Stage.CONNECT]] == ["a"]
 
 
 def test_a_reply_needs_the_checks_of_its_facts() -> None:
