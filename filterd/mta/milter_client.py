@@ -183,7 +183,7 @@ class MilterClient:
             raise ProtocolError("the negotiation was not answered")
         if choice.version > _OFFER.version or choice.version < min(VERSIONS):
             raise ProtocolError(f"the filter speaks version {choice.version}")
-        if choice.actions & ~_OFFER.actions:
+        if choice.actions | _OFFER.actions != _OFFER.actions:
             raise ProtocolError("the filter wants actions that were not offered")
         self._version_knows = VERSIONS[choice.version]
         self._actions, self._protocol = choice.actions, choice.protocol & self._version_knows

@@ -99,13 +99,13 @@ class SmtpDialogue(SMTP):
         return f"220 {self.hostname} ESMTP filterd"
 
     async def push(self, status: AnyStr) -> None:
-        """Write a reply. 421 ends the connection (RFC 5321 3.8)."""
+        """Write a reply. 421 ends the connection (RFC 5321 3.8), and 521 as in Postfix."""
         reply = status.encode() if isinstance(status, str) else bytes(status)
         if self._greeting is not None:
             # aiosmtpd greets with 220 whatever the milters said.
             reply, self._greeting = self._greeting.encode(), None
         await super().push(reply)
-        if reply.startswith(b"421"):
+        if reply.startswith((b"421", b"521")):
             self.end()
 
     async def handle_exception(self, error: Exception) -> str:

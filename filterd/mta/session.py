@@ -152,7 +152,8 @@ class SmtpSession:
     def _mail_object(self, transaction: MailTransaction, content: bytes) -> MailObject:
         if content.count(b"\r\n") != content.count(b"\n") or content.count(b"\n") != content.count(b"\r"):
             # RFC 5321 2.3.8. To mend it would be to guess where the client saw lines: SMTP smuggling lives on that.
-            raise ContentError("550 5.5.2 A bare <CR> or <LF> is no line end")
+            # 521 ends the connection, so that what follows is not taken for commands.
+            raise ContentError("521 5.5.2 A bare <CR> or <LF> is no line end")
         if b"\0" in content:
             raise ContentError("550 5.6.0 The message has NUL characters")
         fields, body = parse_content(content)

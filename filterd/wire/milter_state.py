@@ -161,7 +161,8 @@ def is_sent(command: Kind, protocol: Protocol) -> bool:
 
 def is_legal_reply(command: Kind, reply: Kind, actions: Action) -> bool:
     """Whether the reply may answer the command, and does not ask for more than was negotiated."""
-    return reply in REPLIES[command] and not EDITS.get(reply, Action(0)) & ~actions
+    needed = EDITS.get(reply, Action(0))
+    return reply in REPLIES[command] and needed & actions == needed
 
 
 class Order:

@@ -138,4 +138,4 @@ def test_the_end_of_a_message_is_always_sent_and_answered() -> None:
 def test_later_versions_know_more() -> None:
     known = [VERSIONS[version] for version in sorted(VERSIONS)]
 
-    assert all(not earlier & ~later for earlier, later in pairwise(known))
+    assert all(earlier | later == later for earlier, later in pairwise(known))
