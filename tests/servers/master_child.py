@@ -1,0 +1,33 @@
+"""A master like `filterd run`, whose workers cannot start under a policy that calls itself broken.example."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filterd.backend.policy_files import load_policy
+from filterd.daemon import log
+from filterd.daemon.listen import listen
+from filterd.daemon.master import Master
+from filterd.daemon.worker import Record
+from filterd.engine.runtime import Runtime
+from filterd.lookup import ZoneResolver
+from filterd.policy.rules import Policy
+
+
+@contextmanager
+def _start(policy: Policy, record: Record) -> Iterator[Runtime]:
+    if policy.settings.identity.authserv_id == "broken.example":
+        raise ValueError("told to")
+    yield Runtime(policy, "mx.example.org", lambda _: ZoneResolver({}), record)
+
+
+def main(file: str) -> int:
+    log.configure(log.LogFormat.LOGFMT)
+    policy = load_policy(Path(file))
+    listeners = [listen(each, None, 0o600) for each in policy.server.milter]
+    return Master(policy, lambda: load_policy(Path(file)), _start, listeners, 2, limit=1.0).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
