@@ -42,6 +42,13 @@ async def exchange(server: Server, name: dns.name.Name, rdtype: dns.rdatatype.Rd
     wire = await _by_udp(server, query, query_id)
     if _flags(wire) & dns.flags.TC:
         wire = await _by_tcp(server, query)
+    return read_response(wire, query_id, name, rdtype)
+
+
+def read_response(
+    wire: bytes, query_id: int, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+) -> dns.message.QueryMessage:
+    """The response to this very question; raises MalformedResponseError."""
     try:
         response = dns.message.from_wire(wire, ignore_trailing=True)
     except (dns.exception.DNSException, ValueError) as error:
