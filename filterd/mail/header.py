@@ -28,8 +28,8 @@ class Field:
 
     @property
     def key(self) -> bytes:
-        """The name as it is compared: lower case."""
-        return self.name.lower()
+        """The name as it is compared: lower case, without the white space that old syntax allows before the colon."""
+        return self.name.rstrip(b" \t").lower()
 
     def unfolded(self) -> bytes:
         """The value in one line, without white space around it (RFC 5322 2.2.3)."""
