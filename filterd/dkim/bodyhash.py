@@ -29,14 +29,23 @@ class BodyHash:
 class BodyHasher:
     """Hashes a body in all forms that are wanted; signatures of one form share the work."""
 
-    def __init__(self, forms: Iterable[BodyForm]) -> None:
-        self._digests = {form: _Digest(form.length) for form in forms}
-        self._bodies = {
-            algorithm: CanonicalBody(
-                algorithm, _to_all([d for form, d in self._digests.items() if form.canonicalization is algorithm])
-            )
-            for algorithm in {form.canonicalization for form in self._digests}
-        }
+    def __init__(self, forms: Iterable[BodyForm] = ()) -> None:
+        self._digests: dict[BodyForm, _Digest] = {}
+        self._bodies: dict[Canonicalization, CanonicalBody] = {}
+        self._outlets: dict[Canonicalization, list[_Digest]] = {}
+        self._finished = False
+        self.add(forms)
+
+    def add(self, forms: Iterable[BodyForm]) -> None:
+        """Hash these forms too: for whoever else reads the same body. To be called before the first octet."""
+        for form in forms:
+            if form in self._digests:
+                continue
+            self._digests[form] = _Digest(form.length)
+            outlet = self._outlets.setdefault(form.canonicalization, [])
+            outlet.append(self._digests[form])
+            if form.canonicalization not in self._bodies:
+                self._bodies[form.canonicalization] = CanonicalBody(form.canonicalization, _to_all(outlet))
 
     def update(self, chunk: bytes) -> None:
         """Take the next octets of the body, as they stand in the message: lines end in CRLF."""
@@ -44,9 +53,11 @@ class BodyHasher:
             body.update(chunk)
 
     def finish(self) -> None:
-        """The body is complete. To be called once, before `hash_of`."""
-        for body in self._bodies.values():
-            body.finish()
+        """The body is complete. To be called before `hash_of`; again, it changes nothing."""
+        if not self._finished:
+            self._finished = True
+            for body in self._bodies.values():
+                body.finish()
 
     def hash_of(self, form: BodyForm) -> BodyHash:
         """The hash of one of the forms that were asked for."""

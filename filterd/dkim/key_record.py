@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from filterd.dkim.tag_list import TagListError, base64_octets, parse_tag_list, words
@@ -51,6 +54,18 @@ class KeyRecord:
     services: tuple[str, ...] | None = None
     testing: bool = False
     strict: bool = False
+
+    def verifies(self, signature: bytes, digest: bytes) -> bool:
+        """Whether the key's owner signed the octets of which this is the SHA-256."""
+        try:
+            if isinstance(self.key, RSAPublicKey):
+                self.key.verify(signature, digest, PKCS1v15(), Prehashed(SHA256()))
+            else:
+                # RFC 8463 3: Ed25519 signs the hash, not the octets.
+                self.key.verify(signature, digest)
+        except InvalidSignature:
+            return False
+        return True
 
 
 # The resolver keeps a record as long as its TTL says; this spares reading the same octets for every mail.

@@ -6,7 +6,7 @@ Answers with the field to put above the others. Whose mail is signed with which 
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -161,11 +161,6 @@ def sign(
     `body_hash` is the digest of OUTGOING_BODY; `now` and `expires` are seconds since 1970; `auid` is the i= address,
     "@domain" or "local@domain" within `domain`. Raises SigningError.
     """
-    names = signed_fields.names(header)
-    if "from" not in names:
-        raise SigningError("From has to be signed (RFC 6376 5.4)")
-    if len(names) > MAX_SIGNED_NAMES:
-        raise SigningError(f"there are more than {MAX_SIGNED_NAMES} fields to sign")
     if expires is not None and expires <= now:
         raise SigningError("the signature would expire before it is made")
     tags = ["v=1;", f"a={key.algorithm};", "c=relaxed/relaxed;", f"d={domain};", f"s={selector};", f"t={now};"]
@@ -173,19 +168,40 @@ def sign(
         tags.append(f"x={expires};")
     if auid is not None:
         tags.append(f"i={_identity(auid, domain)};")
+    return sign_message(_NAME, tags, header, signed_fields.names(header), body_hash, key)
+
+
+def sign_message(
+    name: bytes, tags: Iterable[str], header: Header, names: Sequence[str], body_hash: bytes, key: SigningKey
+) -> Field:
+    """The field of that name that signs the fields in `names` and the body.
+
+    `tags` come first, each with its semicolon; h=, bh= and b= follow. Raises SigningError.
+    """
+    if "from" not in names:
+        raise SigningError("From has to be signed (RFC 6376 5.4)")
+    if len(names) > MAX_SIGNED_NAMES:
+        raise SigningError(f"there are more than {MAX_SIGNED_NAMES} fields to sign")
     first, *others = names
     tokens = [f" {tag}" for tag in tags]
-    tokens += [
-        f" h={first}",
-        *(f":{name}" for name in others),
-        ";",
-        f" bh={b64encode(body_hash).decode('ascii')};",
-        " b=",
-    ]
-    unsigned = _fold(tokens)
-    signature = key.sign(signed_octets(header, names, Field(_NAME, unsigned), unsigned, Canonicalization.RELAXED))
+    tokens += [f" h={first}", *(f":{other}" for other in others), ";", f" bh={b64encode(body_hash).decode('ascii')};"]
+    return sign_field(
+        name,
+        tokens,
+        lambda unsigned: signed_octets(header, names, unsigned, unsigned.value, Canonicalization.RELAXED),
+        key,
+    )
+
+
+def sign_field(name: bytes, tokens: Sequence[str], signed: Callable[[Field], bytes], key: SigningKey) -> Field:
+    """The field with these tokens as its value, folded between them where needed, and b= at its end.
+
+    `signed` gives the octets to sign, from the field as it is with b= empty.
+    """
+    tokens = [*tokens, " b="]
+    signature = key.sign(signed(Field(name, _fold(name, tokens))))
     text = b64encode(signature).decode("ascii")
-    return Field(_NAME, _fold([*tokens, *(text[i : i + 70] for i in range(0, len(text), 70))]))
+    return Field(name, _fold(name, [*tokens, *(text[i : i + 70] for i in range(0, len(text), 70))]))
 
 
 def _identity(auid: str, domain: Domain) -> str:
@@ -204,9 +220,9 @@ def _quoted(found: re.Match[str]) -> str:
     return f"={ord(found[0]):02X}"
 
 
-def _fold(tokens: Iterable[str]) -> bytes:
+def _fold(name: bytes, tokens: Iterable[str]) -> bytes:
     """Lines of at most 78 octets (RFC 5322 2.1.1) with breaks between tokens, as far as tokens are that short."""
-    width, folded = len(_NAME) + 1, []
+    width, folded = len(name) + 1, []
     for token in tokens:
         size = len(token.encode("utf-8"))
         if width + size > _LINE:

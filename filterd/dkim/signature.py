@@ -14,7 +14,7 @@ from filterd.mail.domain import Domain, DomainError
 from filterd.mail.reason import Reason
 
 MAX_SIGNED_NAMES = 256
-_MAX_FIELD = 65536
+MAX_FIELD = 65536
 # Of b=: an 8192-bit RSA signature, so that such a key is still called too large rather than malformed.
 _MAX_SIGNATURE = 1024
 _FIELD_NAME = re.compile(r"[!-9<-~]+")
@@ -50,30 +50,36 @@ class Auid:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """A DKIM-Signature field, read.
-
-    `signature` (b=) and `body_hash` (bh=) are decoded; `signed_names` (h=) are lower case, in order, with repetitions;
-    `timestamp` (t=) and `expiration` (x=) are seconds since 1970; `length` (l=) is in octets of the canonical body.
-    """
+class KeyedSignature:
+    """What all signatures say: the signature (b=, decoded), and with which key it was made (a=, d=, s=)."""
 
     algorithm: Algorithm
     signature: bytes
-    body_hash: bytes
-    header_canonicalization: Canonicalization
-    body_canonicalization: Canonicalization
     sdid: Domain
     selector: str
-    signed_names: tuple[str, ...]
-    auid: Auid
-    length: int | None = None
-    timestamp: int | None = None
-    expiration: int | None = None
 
     @property
     def key_name(self) -> str:
         """Where the key is published (RFC 6376 3.6.2.1)."""
         return f"{self.selector}._domainkey.{self.sdid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature(KeyedSignature):
+    """A DKIM-Signature field, read.
+
+    `body_hash` (bh=) is decoded; `signed_names` (h=) are lower case, in order, with repetitions; `timestamp` (t=) and
+    `expiration` (x=) are seconds since 1970; `length` (l=) is in octets of the canonical body.
+    """
+
+    body_hash: bytes
+    header_canonicalization: Canonicalization
+    body_canonicalization: Canonicalization
+    signed_names: tuple[str, ...]
+    auid: Auid
+    length: int | None = None
+    timestamp: int | None = None
+    expiration: int | None = None
 
     @property
     def body_form(self) -> BodyForm:
@@ -87,41 +93,52 @@ def parse_signature(value: bytes) -> Signature:
     Bounds: 64 KiB, 100 tags, 256 names in h=, 1024 octets in b=. Raises SignatureError.
     """
     try:
-        return _signature(parse_tag_list(value, _MAX_FIELD))
+        tags = parse_tag_list(value, MAX_FIELD)
+        # RFC 6376 6.1.1: an unknown version is not looked at any further.
+        if _required(tags, "v") != b"1":
+            raise SignatureError(Reason.DKIM_VERSION, "v= is not 1")
+        return message_signature(tags)
     except (TagListError, DomainError) as error:
         raise SignatureError(Reason.DKIM_SYNTAX, str(error)) from None
 
 
-def _signature(tags: dict[str, bytes]) -> Signature:
-    # RFC 6376 6.1.1: an unknown version is not looked at any further.
-    if _required(tags, "v") != b"1":
-        raise SignatureError(Reason.DKIM_VERSION, "v= is not 1")
-    algorithm = _algorithm(_required(tags, "a"))
-    header_canonicalization, body_canonicalization = _canonicalizations(tags.get("c", b"simple/simple"))
-    if "dns/txt" not in words(tags.get("q", b"dns/txt")):
-        raise SignatureError(Reason.DKIM_QUERY, "q= does not offer dns/txt")
-    sdid = _sdid(_required(tags, "d"))
-    timestamp, expiration = _number(tags, "t", _TIME), _number(tags, "x", _TIME)
-    # RFC 6376 3.5, x=: the expiration is greater than the timestamp where both are present.
-    if timestamp is not None and expiration is not None and expiration <= timestamp:
-        raise SignatureError(Reason.DKIM_FUTURE, "x= is not later than t=")
-    signature = Signature(
-        algorithm=algorithm,
+def keyed_signature(tags: dict[str, bytes]) -> KeyedSignature:
+    """Read a=, b=, d= and s=. Raises SignatureError, TagListError and DomainError."""
+    signature = KeyedSignature(
+        algorithm=_algorithm(_required(tags, "a")),
         signature=_signature_octets(_required(tags, "b")),
-        body_hash=_body_hash(_required(tags, "bh"), algorithm),
-        header_canonicalization=header_canonicalization,
-        body_canonicalization=body_canonicalization,
-        sdid=sdid,
+        sdid=_sdid(_required(tags, "d")),
         selector=_name(_required(tags, "s"), "s=").name,
-        signed_names=_signed_names(_required(tags, "h")),
-        auid=_auid(tags["i"]) if "i" in tags else Auid("", sdid),
-        length=_number(tags, "l", _LENGTH),
-        timestamp=timestamp,
-        expiration=expiration,
     )
     if len(signature.key_name) > 253:
         raise _syntax("s= and d= together are longer than a domain name may be")
     return signature
+
+
+def message_signature(tags: dict[str, bytes]) -> Signature:
+    """Read all tags but v=. Raises SignatureError, TagListError and DomainError."""
+    key = keyed_signature(tags)
+    header_canonicalization, body_canonicalization = _canonicalizations(tags.get("c", b"simple/simple"))
+    if "dns/txt" not in words(tags.get("q", b"dns/txt")):
+        raise SignatureError(Reason.DKIM_QUERY, "q= does not offer dns/txt")
+    timestamp, expiration = _number(tags, "t", _TIME), _number(tags, "x", _TIME)
+    # RFC 6376 3.5, x=: the expiration is greater than the timestamp where both are present.
+    if timestamp is not None and expiration is not None and expiration <= timestamp:
+        raise SignatureError(Reason.DKIM_FUTURE, "x= is not later than t=")
+    return Signature(
+        algorithm=key.algorithm,
+        signature=key.signature,
+        sdid=key.sdid,
+        selector=key.selector,
+        body_hash=_body_hash(_required(tags, "bh"), key.algorithm),
+        header_canonicalization=header_canonicalization,
+        body_canonicalization=body_canonicalization,
+        signed_names=_signed_names(_required(tags, "h")),
+        auid=_auid(tags["i"]) if "i" in tags else Auid("", key.sdid),
+        length=_number(tags, "l", _LENGTH),
+        timestamp=timestamp,
+        expiration=expiration,
+    )
 
 
 def _syntax(detail: str) -> SignatureError:

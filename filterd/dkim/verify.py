@@ -5,18 +5,14 @@ Answers one result per signature. What a result means for the mail is not asked 
 
 import hashlib
 from binascii import b2a_base64
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from filterd.dkim.bodyhash import BodyHasher
 from filterd.dkim.canonical import signed_octets
 from filterd.dkim.key_record import KeyRecord, KeyRecordError, KeyType, parse_key_record
-from filterd.dkim.signature import Algorithm, Signature, SignatureError, parse_signature
+from filterd.dkim.signature import Algorithm, KeyedSignature, Signature, SignatureError, parse_signature
 from filterd.dkim.tag_list import without_value
 from filterd.lookup import Outcome, Resolver
 from filterd.mail.domain import Domain
@@ -64,7 +60,7 @@ class DkimResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class Fault:
     """Why a signature does not pass."""
 
     code: DkimCode
@@ -73,7 +69,7 @@ class _Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """A signature that is worth asking for its key."""
 
     field: Field
@@ -85,16 +81,18 @@ class Verification:
     """The verification of one message, as it arrives: the header, the body in chunks, then the keys.
 
     `now` is the time of arrival in seconds since 1970. The topmost `max_signatures` are verified; further ones are
-    reported as too many, and from 20 on not at all.
+    reported as too many, and from 20 on not at all. A `hasher` that was handed in is shared by all who read this body:
+    only one of them passes the chunks on.
     """
 
-    def __init__(self, header: Header, now: int, max_signatures: int = 5) -> None:
+    def __init__(self, header: Header, now: int, max_signatures: int = 5, hasher: BodyHasher | None = None) -> None:
         self._header = header
         fields = header.all("DKIM-Signature")[: max(MAX_REPORTED, max_signatures)]
-        self._found = [_examine(header, field, now) for field in fields[:max_signatures]]
+        self._found = [examine(header, field, now) for field in fields[:max_signatures]]
         self._ignored = len(fields) - len(self._found)
-        candidates = [each for each in self._found if isinstance(each, _Candidate)]
-        self._hasher = BodyHasher(each.signature.body_form for each in candidates)
+        candidates = [each for each in self._found if isinstance(each, Candidate)]
+        self._hasher = hasher or BodyHasher()
+        self._hasher.add(each.signature.body_form for each in candidates)
         #: the names whose TXT records `finish` will ask for, each once
         self.key_names = tuple(dict.fromkeys(each.signature.key_name for each in candidates))
 
@@ -105,73 +103,22 @@ class Verification:
     def finish(self, resolver: Resolver) -> tuple[DkimResult, ...]:
         """The results, in the order of the fields; empty where there is no signature. To be called once."""
         self._hasher.finish()
-        judged = [self._judge(each, resolver) if isinstance(each, _Candidate) else each for each in self._found]
+        judged = [
+            judge(self._header, each, self._hasher, resolver) if isinstance(each, Candidate) else each
+            for each in self._found
+        ]
         too_many = DkimResult(
             DkimCode.POLICY, None, reason=Reason.DKIM_TOO_MANY, detail="more signatures than are verified"
         )
         return (*judged, *[too_many] * self._ignored)
 
-    def _judge(self, candidate: _Candidate, resolver: Resolver) -> DkimResult:
-        records = _key_records(candidate.signature.key_name, resolver)
-        if isinstance(records, _Fault):
-            # A changed body is certain, whatever DNS will say about the key at another time.
-            return _faulty(candidate.found, self._body_fault(candidate.signature) or records)
-        # RFC 6376 3.6.2.2 leaves several records undefined. All are the signer's, so that any may verify.
-        results = [self._judge_with(candidate, record) for record in records]
-        return next((result for result in results if result.code is DkimCode.PASS), results[0])
 
-    def _judge_with(self, candidate: _Candidate, record: KeyRecord) -> DkimResult:
-        # RFC 6376 3.6.1 wants mail with a t=y key treated as unsigned. The result is told as it is, as OpenDKIM does,
-        # and `testing` with it: acting on it is the policy's matter.
-        found = replace(candidate.found, key_bits=record.bits, testing=record.testing)
-        signature = candidate.signature
-        fault = self._body_fault(signature) or _key_fault(signature, record)
-        if fault is None and not self._verifies(candidate, record):
-            fault = _Fault(DkimCode.FAIL, Reason.DKIM_SIGNATURE, "a signed field was changed, or the key is another")
-        if fault is None and signature.length is not None and signature.length < self._body_length(signature):
-            # RFC 6376 8.2: what follows the signed octets may replace all that a reader sees.
-            fault = _Fault(DkimCode.POLICY, Reason.DKIM_LENGTH, "l= leaves a part of the body unsigned")
-        return _faulty(found, fault) if fault else replace(found, code=DkimCode.PASS)
-
-    def _body_length(self, signature: Signature) -> int:
-        return self._hasher.hash_of(signature.body_form).length
-
-    def _body_fault(self, signature: Signature) -> _Fault | None:
-        if signature.length is not None and signature.length > self._body_length(signature):
-            # RFC 6376 3.5, l=: the value MUST NOT be larger than the canonical body.
-            return _Fault(DkimCode.PERMERROR, Reason.DKIM_LENGTH_TOO_LONG, "l= is larger than the body")
-        if self._hasher.hash_of(signature.body_form).digest != signature.body_hash:
-            return _Fault(DkimCode.FAIL, Reason.DKIM_BODY_HASH, "the body was changed after signing")
-        return None
-
-    def _verifies(self, candidate: _Candidate, record: KeyRecord) -> bool:
-        signature = candidate.signature
-        octets = signed_octets(
-            self._header,
-            signature.signed_names,
-            candidate.field,
-            without_value(candidate.field.value, b"b"),
-            signature.header_canonicalization,
-        )
-        try:
-            if isinstance(record.key, RSAPublicKey):
-                record.key.verify(signature.signature, octets, PKCS1v15(), SHA256())
-            else:
-                # RFC 8463 3: Ed25519 signs the hash, not the octets.
-                record.key.verify(signature.signature, hashlib.sha256(octets).digest())
-        except InvalidSignature:
-            return False
-        return True
-
-
-def _faulty(found: DkimResult, fault: _Fault) -> DkimResult:
-    return replace(found, code=fault.code, reason=fault.reason, detail=fault.detail)
-
-
-def _examine(header: Header, field: Field, now: int) -> _Candidate | DkimResult:
-    """All that the field itself tells, before any key is asked for."""
+def examine(
+    header: Header, field: Field, now: int, parse: Callable[[bytes], Signature] = parse_signature
+) -> Candidate | DkimResult:
+    """All that a signature field itself tells, before any key is asked for. `parse` raises SignatureError."""
     try:
-        signature = parse_signature(field.value)
+        signature = parse(field.value)
     except SignatureError as error:
         # RFC 8601 2.7.1: neutral is for syntax errors, and for what cannot be processed otherwise.
         return DkimResult(DkimCode.NEUTRAL, None, reason=error.reason, detail=str(error))
@@ -185,39 +132,93 @@ def _examine(header: Header, field: Field, now: int) -> _Candidate | DkimResult:
         signature=b2a_base64(signature.signature[:6], newline=False).decode("ascii"),
     )
     fault = _claim_fault(header, signature, now)
-    return _faulty(found, fault) if fault else _Candidate(field, signature, found)
+    return _faulty(found, fault) if fault else Candidate(field, signature, found)
 
 
-def _claim_fault(header: Header, signature: Signature, now: int) -> _Fault | None:
-    if signature.algorithm is Algorithm.RSA_SHA1:
-        # RFC 8301 3.1: rsa-sha1 signatures have permanently failed.
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_SHA1, "rsa-sha1 is not a valid algorithm any more")
-    signed_from = signature.signed_names.count("from")
-    if not signed_from:
-        # RFC 6376 6.1.1: PERMFAIL (From field not signed).
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_FROM_UNSIGNED, "h= does not name From")
-    if len(header.all("From")) > signed_from:
-        # RFC 6376 8.15: readers may be shown the From field that was added.
-        return _Fault(DkimCode.POLICY, Reason.DKIM_FROM_UNSIGNED, "there are more From fields than h= covers")
-    if not signature.auid.domain.under(signature.sdid):
-        # RFC 6376 6.1.1: PERMFAIL (domain mismatch).
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not within d=")
-    if signature.expiration is not None and signature.expiration + CLOCK_SKEW < now:
-        return _Fault(DkimCode.POLICY, Reason.DKIM_EXPIRED, "x= has passed")
-    if signature.timestamp is not None and signature.timestamp - CLOCK_SKEW > now:
-        return _Fault(DkimCode.POLICY, Reason.DKIM_FUTURE, "t= lies in the future")
+def judge(header: Header, candidate: Candidate, hasher: BodyHasher, resolver: Resolver) -> DkimResult:
+    """What becomes of a signature, after the whole body was hashed."""
+    records = key_records(candidate.signature.key_name, resolver)
+    if isinstance(records, Fault):
+        # A changed body is certain, whatever DNS will say about the key at another time.
+        return _faulty(candidate.found, _body_fault(candidate.signature, hasher) or records)
+    # RFC 6376 3.6.2.2 leaves several records undefined. All are the signer's, so that any may verify.
+    results = [_judge_with(header, candidate, hasher, record) for record in records]
+    return next((result for result in results if result.code is DkimCode.PASS), results[0])
+
+
+def _judge_with(header: Header, candidate: Candidate, hasher: BodyHasher, record: KeyRecord) -> DkimResult:
+    # RFC 6376 3.6.1 wants mail with a t=y key treated as unsigned. The result is told as it is, as OpenDKIM does,
+    # and `testing` with it: acting on it is the policy's matter.
+    found = replace(candidate.found, key_bits=record.bits, testing=record.testing)
+    signature = candidate.signature
+    fault = _body_fault(signature, hasher) or key_fault(signature, record) or _identity_fault(signature, record)
+    if fault is None and not _verifies(header, candidate, record):
+        fault = Fault(DkimCode.FAIL, Reason.DKIM_SIGNATURE, "a signed field was changed, or the key is another")
+    if fault is None and signature.length is not None and signature.length < _body_length(signature, hasher):
+        # RFC 6376 8.2: what follows the signed octets may replace all that a reader sees.
+        fault = Fault(DkimCode.POLICY, Reason.DKIM_LENGTH, "l= leaves a part of the body unsigned")
+    return _faulty(found, fault) if fault else replace(found, code=DkimCode.PASS)
+
+
+def _body_length(signature: Signature, hasher: BodyHasher) -> int:
+    return hasher.hash_of(signature.body_form).length
+
+
+def _body_fault(signature: Signature, hasher: BodyHasher) -> Fault | None:
+    if signature.length is not None and signature.length > _body_length(signature, hasher):
+        # RFC 6376 3.5, l=: the value MUST NOT be larger than the canonical body.
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_LENGTH_TOO_LONG, "l= is larger than the body")
+    if hasher.hash_of(signature.body_form).digest != signature.body_hash:
+        return Fault(DkimCode.FAIL, Reason.DKIM_BODY_HASH, "the body was changed after signing")
     return None
 
 
-def _key_records(name: str, resolver: Resolver) -> list[KeyRecord] | _Fault:
+def _verifies(header: Header, candidate: Candidate, record: KeyRecord) -> bool:
+    signature = candidate.signature
+    octets = signed_octets(
+        header,
+        signature.signed_names,
+        candidate.field,
+        without_value(candidate.field.value, b"b"),
+        signature.header_canonicalization,
+    )
+    return record.verifies(signature.signature, hashlib.sha256(octets).digest())
+
+
+def _faulty(found: DkimResult, fault: Fault) -> DkimResult:
+    return replace(found, code=fault.code, reason=fault.reason, detail=fault.detail)
+
+
+def _claim_fault(header: Header, signature: Signature, now: int) -> Fault | None:
+    if signature.algorithm is Algorithm.RSA_SHA1:
+        # RFC 8301 3.1: rsa-sha1 signatures have permanently failed.
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_SHA1, "rsa-sha1 is not a valid algorithm any more")
+    signed_from = signature.signed_names.count("from")
+    if not signed_from:
+        # RFC 6376 6.1.1: PERMFAIL (From field not signed).
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_FROM_UNSIGNED, "h= does not name From")
+    if len(header.all("From")) > signed_from:
+        # RFC 6376 8.15: readers may be shown the From field that was added.
+        return Fault(DkimCode.POLICY, Reason.DKIM_FROM_UNSIGNED, "there are more From fields than h= covers")
+    if not signature.auid.domain.under(signature.sdid):
+        # RFC 6376 6.1.1: PERMFAIL (domain mismatch).
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not within d=")
+    if signature.expiration is not None and signature.expiration + CLOCK_SKEW < now:
+        return Fault(DkimCode.POLICY, Reason.DKIM_EXPIRED, "x= has passed")
+    if signature.timestamp is not None and signature.timestamp - CLOCK_SKEW > now:
+        return Fault(DkimCode.POLICY, Reason.DKIM_FUTURE, "t= lies in the future")
+    return None
+
+
+def key_records(name: str, resolver: Resolver) -> list[KeyRecord] | Fault:
     """The usable keys, one at least, or why there is none."""
     answer = resolver.lookup(name, "TXT")
     if answer.outcome is Outcome.TEMPFAIL:
-        return _Fault(DkimCode.TEMPERROR, answer.reason or Reason.DNS_SERVFAIL, "the key could not be fetched")
+        return Fault(DkimCode.TEMPERROR, answer.reason or Reason.DNS_SERVFAIL, "the key could not be fetched")
     # Servers rotate records; one order makes results repeatable.
     texts = sorted(answer.texts)[:_MAX_RECORDS]
     if not texts:
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_MISSING, "there is no key record")
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_MISSING, "there is no key record")
     records, errors = [], []
     for text in texts:
         try:
@@ -228,18 +229,22 @@ def _key_records(name: str, resolver: Resolver) -> list[KeyRecord] | _Fault:
         # RFC 6376 6.1.2: PERMFAIL. But a weak key is a key that RFC 8301 3.2 does not accept, a large one we do not.
         unacceptable = errors[0].reason in (Reason.DKIM_KEY_WEAK, Reason.DKIM_KEY_TOO_LARGE)
         code = DkimCode.POLICY if unacceptable else DkimCode.PERMERROR
-        return _Fault(code, errors[0].reason, str(errors[0]))
+        return Fault(code, errors[0].reason, str(errors[0]))
     return records
 
 
-def _key_fault(signature: Signature, record: KeyRecord) -> _Fault | None:
+def key_fault(signature: KeyedSignature, record: KeyRecord) -> Fault | None:
     """What the key forbids (RFC 6376 3.6.1, 6.1.2)."""
     if record.services is not None and not {"*", "email"} & set(record.services):
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_SERVICE, "the key's s= is not for mail")
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_SERVICE, "the key's s= is not for mail")
     if record.type is not _KEY_TYPES[signature.algorithm]:
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_TYPE, "the key's k= does not fit a=")
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_TYPE, "the key's k= does not fit a=")
     if record.hashes is not None and "sha256" not in record.hashes:
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_HASH, "the key's h= does not allow sha256")
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_KEY_HASH, "the key's h= does not allow sha256")
+    return None
+
+
+def _identity_fault(signature: Signature, record: KeyRecord) -> Fault | None:
     if record.strict and signature.auid.domain != signature.sdid:
-        return _Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not at d= itself, as the key's t=s wants")
+        return Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not at d= itself, as the key's t=s wants")
     return None
