@@ -47,6 +47,7 @@ class Reason(StrEnum):
     DKIM_KEY_TYPE = "dkim.key.type"  #: k= does not fit a=
     DKIM_KEY_HASH = "dkim.key.hash"  #: the key's h= does not allow this hash
     DKIM_KEY_SERVICE = "dkim.key.service"  #: the key's s= is not for mail
+    DKIM_KEY_OTHER = "dkim.key.other"  #: the published key is not the one that we would sign with
 
     DMARC_NO_RECORD = "dmarc.no-record"  #: no DMARC record governs the author domain
     DMARC_RECORD = "dmarc.record"  #: the record cannot be used
