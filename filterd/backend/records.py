@@ -22,8 +22,8 @@ def name_of(text: str) -> dns.name.Name | None:
 
 
 def text_of(name: dns.name.Name) -> str:
-    """A name as text without the final dot; odd octets are escaped as in master files (RFC 1035 5.1)."""
-    return name.to_text(omit_final_dot=True)
+    """A name as text in lower case, without the final dot; odd octets are escaped as in master files (RFC 1035 5.1)."""
+    return name.to_text(omit_final_dot=True).lower()
 
 
 def value_of(rdata: dns.rdata.Rdata) -> bytes | str:

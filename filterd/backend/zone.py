@@ -128,7 +128,7 @@ class _Tokenizer(dns.tokenizer.Tokenizer):
 
     def get(self, *args: Any, **options: Any) -> dns.tokenizer.Token:
         if self.ungotten_token is None:
-            self.line = self.line_number
+            self.line = self.line_number - (self.ungotten_char == "\n")
         return super().get(*args, **options)
 
 
@@ -138,11 +138,11 @@ def _read(text: str, origin: str) -> _Collected:
         raise ZoneFileError(1, "the origin is no domain name")
     tokens = _Tokenizer(text, "zone")
     collected = _Collected(base)
-    reader = dns.zonefile.Reader(
-        tokens, dns.rdataclass.IN, collected, allow_directives=("$ORIGIN", "$TTL"), default_ttl=_DEFAULT_TTL
-    )
+    reader = dns.zonefile.Reader(tokens, dns.rdataclass.IN, collected, allow_directives=("$ORIGIN", "$TTL"))
     # The zone is the root, so that no name is outside of it, whatever relative names are completed with.
     reader.zone_origin = dns.name.root
+    # A TTL that is left out is the last one stated (RFC 1035 5.1): this one, before there is any.
+    reader.last_ttl, reader.last_ttl_known = _DEFAULT_TTL, True
     try:
         reader.read()
     except (dns.exception.DNSException, ValueError) as error:
