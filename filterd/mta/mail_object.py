@@ -39,7 +39,8 @@ class MailObject:
 
     `sender` and `recipients` are addresses without angle brackets; an empty sender is the null path. `received` is our
     own trace field, which milters are not shown; it stands somewhere in `fields`. Line ends are CRLF everywhere.
-    `hold` is the reason to keep the mail, None to deliver it.
+    `body` is None where the message ended without the empty line that parts it from the header. `hold` is the reason to
+    keep the mail, None to deliver it.
     """
 
     queue_id: str
@@ -47,7 +48,7 @@ class MailObject:
     recipients: tuple[bytes, ...]
     received: Field
     fields: tuple[Field, ...]
-    body: bytes
+    body: bytes | None
     hold: bytes | None = None
 
     @property
@@ -58,11 +59,14 @@ class MailObject:
     @property
     def content(self) -> bytes:
         """Header, empty line and body."""
-        return b"".join(each.raw for each in self.fields) + b"\r\n" + self.body
+        header = b"".join(each.raw for each in self.fields)
+        return header if self.body is None else header + b"\r\n" + self.body
 
 
-def parse_content(content: bytes) -> tuple[tuple[Field, ...], bytes]:
+def parse_content(content: bytes) -> tuple[tuple[Field, ...], bytes | None]:
     """Part a message into its header fields and its body. What is no header field begins the body, as in Postfix.
+
+    The body is None where there is not even an empty line.
 
     Raises ContentError for a field that is too long.
     """
@@ -74,7 +78,8 @@ def parse_content(content: bytes) -> tuple[tuple[Field, ...], bytes]:
         if field.key not in _DROPPED:
             fields.append(field)
         position = found.end()
-    return tuple(fields), content[position:].removeprefix(b"\r\n")
+    rest = content[position:]
+    return tuple(fields), rest.removeprefix(b"\r\n") if rest else None
 
 
 def apply_edits(mail: MailObject, edits: list[Packet], leading_space: bool) -> MailObject:
@@ -137,7 +142,7 @@ def _address(written: bytes) -> bytes:
     return written.strip().removeprefix(b"<").removesuffix(b">")
 
 
-def _new_body(edits: list[Packet], body: bytes) -> bytes:
+def _new_body(edits: list[Packet], body: bytes | None) -> bytes | None:
     places = [i for i, edit in enumerate(edits) if isinstance(edit, ReplaceBody)]
     if not places:
         return body

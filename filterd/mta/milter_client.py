@@ -290,6 +290,6 @@ def _content_commands(mail: MailObject, protocol: Protocol) -> Iterator[Packet]:
             yield HeaderField(each.name, value if protocol & Protocol.LEADING_SPACE else value.removeprefix(b" "))
     if is_sent(EndOfHeaders, protocol):
         yield EndOfHeaders()
-    if is_sent(BodyChunk, protocol):
+    if is_sent(BodyChunk, protocol) and mail.body is not None:
         for start in range(0, len(mail.body), BODY_CHUNK):
             yield BodyChunk(mail.body[start : start + BODY_CHUNK])

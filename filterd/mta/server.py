@@ -228,7 +228,7 @@ class SmtpDialogue(SMTP):
         if self._smtp.transaction is not None:
             await self.push("503 5.5.1 Error: MAIL transaction in progress")
         elif not self._config.users:
-            await self._unknown("AUTH", argument)
+            await self._unknown("AUTH")
         else:
             mechanism, space, initial = (argument or "").partition(" ")
             await self.smtp_AUTH(mechanism.upper() + space + initial)
@@ -251,9 +251,9 @@ class SmtpDialogue(SMTP):
         self.session.host_name, self.session.authenticated = client.helo, bool(client.login)
         await self.push(self._greet(await self._smtp.connect()))
 
-    async def _unknown(self, command: str, argument: str | None) -> None:
-        line = command if argument is None else f"{command} {argument}"
-        judgement = await self._smtp.unknown(line.encode("utf-8", "surrogateescape").replace(b"\0", b"?"))
+    async def _unknown(self, command: str) -> None:
+        # As Postfix: milters hear the word alone.
+        judgement = await self._smtp.unknown(command.encode().replace(b"\0", b"?"))
         # As Postfix: only a temporary refusal replaces our own.
         temporary = judgement.kind is Kind.REFUSE and not judgement.permanent
         await self.push(judgement.text if temporary else b"500 5.5.2 Error: command not recognized")
@@ -281,7 +281,7 @@ class _Commands(dict[str, Any]):
         self._unknown = unknown
 
     def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command) or (lambda argument: self._unknown(command, argument))
+        return super().get(command) or (lambda _argument: self._unknown(command))
 
 
 def _is_user(users: Users, login: str, password: str) -> bool:

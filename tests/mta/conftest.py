@@ -27,7 +27,7 @@ class Script:
     def __init__(self, folder: Path, name: str, script: dict[str, Any]) -> None:
         self.path = folder / f"{name}.sock"
         self._log = folder / f"{name}.log"
-        self._log.touch()
+        self._log.write_bytes(b"")
         (folder / f"{name}.json").write_text(json.dumps(script))
         arguments = [self.socket, str(folder / f"{name}.json"), str(self._log)]
         self.process = subprocess.Popen([sys.executable, str(_SCRIPTED), *arguments])
@@ -58,7 +58,8 @@ class Script:
         return [macros for name, *_, macros in self.seen if name == event]
 
     def wait_for(self, event: str, times: int = 1) -> None:
-        _until(lambda: self.events.count(event) >= times)
+        """Wait until the callback was called so often, or the milter has died."""
+        _until(lambda: self.events.count(event) >= times or self.process.poll() is not None)
 
     def stop(self) -> None:
         self.process.kill()
@@ -148,5 +149,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
             maildir = tmp_path / "mail"
             server = stack.enter_context(running(MtaConfig("mx.example.net", maildir, **settings)))
             return Mta(server, maildir, milters, stack)
+
+        yield _start
+
+
+@pytest.fixture
+def milter_at() -> Iterator[Callable[[Path, str, dict[str, Any]], Script]]:
+    """Start a scripted milter in a folder, under a name."""
+    with ExitStack() as stack:
+
+        def _start(folder: Path, name: str, script: dict[str, Any]) -> Script:
+            milter = Script(folder, name, script)
+            stack.callback(milter.stop)
+            return milter
 
         yield _start

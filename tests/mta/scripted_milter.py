@@ -98,6 +98,7 @@ for each in flags.get("nocallback", []):
     setattr(Scripted, each, Milter.nocallback(getattr(Scripted, each)))
 if flags.get("leading_space"):
     Scripted = Milter.header_leading_space(Scripted)  # type: ignore[misc]
+os.umask(0)  # Postfix connects as a user of its own
 Milter.factory = Scripted
 Milter.set_flags(flags.get("actions", 0x1FF))
 Milter.runmilter("scripted", SOCKET, 60)

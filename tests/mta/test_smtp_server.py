@@ -271,8 +271,8 @@ def test_an_internationalized_address_is_delivered(start: Start) -> None:
     ("content", "delivered"),
     [
         (b"Subject: x\r\n\r\nbody\r\n", b"Subject: x\n\nbody\n"),
-        (b"Subject: x\r\n", b"Subject: x\n\n"),
-        (b"", b"\n"),
+        (b"Subject: x\r\n", b"Subject: x\n"),
+        (b"", b""),
         (b"\r\n", b"\n"),
         (b"no header\r\n", b"\nno header\n"),
         (b"Subject: x\r\nno header\r\n", b"Subject: x\n\nno header\n"),
@@ -290,7 +290,7 @@ def test_content_is_what_was_sent(raw: Any, content: bytes, delivered: bytes) ->
     assert client.say(content + b".\r\n").startswith(_TAKEN)
     (_, trace, rest) = mta.mail().partition(b"Received: ")
     assert trace
-    assert rest.endswith(b" +0000\n" + delivered) or rest.partition(b"; ")[2].partition(b"\n")[2] == delivered
+    assert rest.partition(b"; ")[2].partition(b"\n")[2] == delivered
 
 
 @pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\r\r\n.\r\n\n"])
