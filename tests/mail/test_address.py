@@ -112,6 +112,12 @@ def test_reads_address_literal(literal: str) -> None:
         "Carla\x1b <ceo@good.example>",
         "Carla\x7f <ceo@good.example>",
         "Carla\x85 <ceo@good.example>",
+        '"Carla\0" <ceo@good.example>',
+        '"Carla\rHi" <ceo@good.example>',
+        '"Carla\nHi" <ceo@good.example>',
+        "ceo@good.example (\0)",
+        "<ceo@good.example (comment)>",
+        "<(comment) ceo@good.example>",
     ],
 )
 def test_refuses_malformed(value: str) -> None:
