@@ -8,6 +8,7 @@ import asyncio
 import collections
 import hmac
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from filterd.mta.session import SmtpSession
 _log = logging.getLogger("filterd.mta")
 _MAX_AUTH_FAILURES = 3
 _MAX_COMMAND = 12288
+_NEVER = 86400.0
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class _Session(Session):
@@ -127,7 +130,7 @@ class SmtpDialogue(SMTP):
         await self._hello(name, esmtp=True)
 
     async def _hello(self, name: str | None, esmtp: bool) -> None:
-        if not name:
+        if not name or _CONTROL.search(name):
             await self.push(f"501 5.5.4 Syntax: {'EHLO' if esmtp else 'HELO'} hostname")
             return
         judgement = await self._smtp.helo(name, esmtp)
@@ -199,11 +202,12 @@ class SmtpDialogue(SMTP):
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         content = await read_content(self._reader, self._config.message_size_limit)
-        self._reset_timeout()
         if content is None:
             self._smtp.reset()
             await self.push("552 5.3.4 Message size exceeds fixed limit")
             return
+        # Now the client waits for us, and the milters have their own time.
+        self._reset_timeout(_NEVER)
         try:
             judgement = await self._smtp.content(content)
         except ContentError as error:
@@ -213,6 +217,8 @@ class SmtpDialogue(SMTP):
             await self.push("451 4.3.0 The mail could not be stored")
         else:
             await self._push_judgement(judgement, f"250 2.0.0 Ok: queued as {transaction.queue_id}")
+        finally:
+            self._reset_timeout()
 
     async def _rset(self, argument: str | None) -> None:
         """RSET (RFC 5321 4.1.1.5)."""
@@ -285,6 +291,8 @@ class _Commands(dict[str, Any]):
 
 
 def _is_user(users: Users, login: str, password: str) -> bool:
+    if not login.isprintable():
+        return False
     if callable(users):
         return users(login, password)
     known = users.get(login)

@@ -30,10 +30,10 @@ def test_any_octets_are_parted_without_a_fault(content: bytes) -> None:
     assert sum(len(each.raw) for each in fields) + len(body or b"") <= len(content)
 
 
-def test_a_field_of_100_kb_is_the_longest() -> None:
-    parse_content(b"A: " + b"x" * 100_000 + b"\r\n")
+def test_a_field_of_65000_octets_is_the_longest() -> None:
+    parse_content(b"A: " + b"x" * 64_995 + b"\r\n")
     with pytest.raises(ContentError):
-        parse_content(b"A: " + b"x\r\n " * 30_000 + b"\r\n")
+        parse_content(b"A: " + b"x\r\n " * 16_250 + b"\r\n")
 
 
 _RECEIVED = Field(b"Received", b" ours")
