@@ -47,6 +47,7 @@ class DnsResolver:
     def start(self) -> None:
         """Begin to answer."""
         self._servers = self._servers or _system_servers()
+        self._under_way.clear()
         self._slots = asyncio.Semaphore(_MAX_AT_ONCE)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dns", daemon=True)

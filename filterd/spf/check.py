@@ -31,12 +31,14 @@ _MAX_TERM = 200  # characters of a term, or of what is wrong with it, that are k
 _MACRO = re.compile(r"%(?:[%_-]|\{[slodiphcrtv](?:0{0,3}[1-9][0-9]{0,2})?r?[-.+,/_=]*\})", re.IGNORECASE)
 _FIXED_MACROS = {"%_": " ", "%-": "%20", "%%": "%"}
 _MODIFIER = re.compile(r"(?<= )(?:redirect|exp)=", re.IGNORECASE)
+_UNKNOWN_MODIFIER = re.compile(
+    rf"(?<= )(?!redirect=|exp=)[a-z][a-z0-9_.-]*=(?:[^% ]|{_MACRO.pattern})*(?= |$)", re.IGNORECASE
+)
 _INVISIBLE = re.compile(r"[^!-~]")
 
 # pyspf tells its errors apart by their text only.
 _REASONS = (
     ("Two or more", Reason.SPF_MANY_RECORDS),
-    ("Too many DNS lookups", Reason.SPF_LIMIT),
     ("Void lookup limit", Reason.SPF_LIMIT),
     ("More than", Reason.SPF_LIMIT),
     ("No valid SPF record for included", Reason.SPF_INCLUDE),
@@ -152,9 +154,12 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
         self.reason: Reason | None = None
         self._resolver = resolver
         self._macros = 0
+        self._begun = False
+        self._term = False  # whether the next question is the first of a term
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:
         """Ask our resolver. TXT records come as tuples of octets, MX as (preference, name), others as text."""
+        self._count_term()
         name = name.removesuffix(".")
         # RFC 8616 4: what is not ASCII came from a local part, and matches nothing.
         if len(name) > _MAX_NAME or not name.isascii() or not all(0 < len(label) < 64 for label in name.split(".")):
@@ -175,8 +180,21 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
                 raise pyspf.PermError(f"Void lookup limit of {pyspf.MAX_VOID_LOOKUPS} exceeded")
         return found
 
+    def check_lookups(self) -> None:
+        """Note that a term which asks begins. pyspf calls this for a redirect when it reads it, too."""
+        self._term = True
+
+    def _count_term(self) -> None:
+        if self._term:
+            self._term = False
+            self.lookups += 1
+            if self.lookups > pyspf.MAX_LOOKUP:  # RFC 7208 4.6.4
+                raise self._limit("Too many DNS lookups")
+
     def dns_spf(self, domain: str) -> str | None:
-        """The SPF record of a domain."""
+        """The SPF record of a domain: the one that is checked, or that an include or a redirect names."""
+        self._term = self._begun
+        self._begun = True
         if not domain.isascii():
             return "v=spf1"  # matches nothing (RFC 8616 4); without a record an include would be an error
         record: str | None = super().dns_spf(domain)
@@ -184,6 +202,10 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
             return None
         if len(record) > _MAX_RECORD:
             raise self._limit("The record is too long")
+        if record.count("=") == 1:
+            return record
+        # RFC 7208 6: these count for nothing, however often they appear. pyspf takes a second one for an error.
+        record = _UNKNOWN_MODIFIER.sub("", record)
         # ABNF's words are without case (RFC 5234 2.3); pyspf knows these two in lower case only.
         return _MODIFIER.sub(lambda found: found[0].lower(), record)
 
@@ -213,6 +235,7 @@ class _Query(pyspf.query):  # type: ignore[misc]  # pyspf has no types
         """Check a domain-spec and expand its macros."""
         if len(arg) > _MAX_DOMAIN_SPEC:
             raise self._limit("A domain-spec is too long")
+        self._term = False  # this is read, not evaluated yet
         name: str = super().expand_domain(arg)
         return name
 

@@ -67,6 +67,7 @@ def _no_dns_of_pyspf(monkeypatch: pytest.MonkeyPatch) -> None:
         ("v=spf1", SpfCode.NEUTRAL, None),
         ("v=spf1 exists:%{ir}.sender.example.org -all", SpfCode.PASS, "exists:%{ir}.sender.example.org"),
         ("v=spf1 include:other.example -all", SpfCode.PASS, "include:other.example"),
+        ("v=spf1 x=1 x=%{d} a.b_c-1=2 ip4:192.0.2.1 X= -all", SpfCode.PASS, "ip4:192.0.2.1"),
         ("v=spf1 Redirect=other.example", SpfCode.PASS, "+IP4:192.0.2.1"),
     ],
 )
@@ -80,6 +81,10 @@ def test_the_result_and_the_term_that_decided(text: str, code: SpfCode, mechanis
     [
         ("v=spf1 moo -all", Reason.SPF_SYNTAX),
         ("v=spf1 a:%{x}.example.org -all", Reason.SPF_SYNTAX),
+        ("v=spf1 x=%{d", Reason.SPF_SYNTAX),
+        ("v=spf1 x=%{d}% -all", Reason.SPF_SYNTAX),
+        ("v=spf1 redirect=a.example redirect=b.example", Reason.SPF_SYNTAX),
+        ("v=spf1 exp=a.example EXP=b.example", Reason.SPF_SYNTAX),
         ("v=spf1 a:%{d0}.example.org -all", Reason.SPF_SYNTAX),
         ("v=spf1 a:%{d2foo}.example.org -all", Reason.SPF_SYNTAX),
         ("v=spf1 a:%{c}.example.org -all", Reason.SPF_SYNTAX),
@@ -120,6 +125,23 @@ def test_a_record_that_cannot_be_used_is_permerror_with_its_reason(text: str, re
 def test_what_rfc_7208_just_allows_is_no_error(text: str) -> None:
     zone = "here.example. A 198.51.100.1\n" + "".join(f"ten.example. MX {i} here.example.\n" for i in range(10))
     assert check(zone + record(text)).code is SpfCode.FAIL
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        ("a:here.example " * 9 + "a:client.example redirect=last.example", SpfCode.PASS),
+        ("a:here.example " * 9 + "redirect=last.example", SpfCode.FAIL),
+        ("a:here.example " * 10 + "redirect=last.example", SpfCode.PERMERROR),
+        ("a:here.example " * 9 + "include:last.example redirect=last.example", SpfCode.PERMERROR),
+        ("redirect=last.example " + "a:here.example " * 8 + "include:last.example a:client.example", SpfCode.PASS),
+    ],
+)
+def test_a_redirect_counts_when_it_is_followed(terms: str, code: SpfCode) -> None:
+    """RFC 7208 4.6.4 counts terms that are evaluated; pyspf counts this one when it reads the record."""
+    zone = "here.example. A 198.51.100.1\nclient.example. A 192.0.2.1\n" + 'last.example. TXT "v=spf1 -all"\n'
+    halves = terms[:120], terms[120:]
+    assert check(zone + record("v=spf1 " + '" "'.join(halves))).code is code
 
 
 def test_without_a_record_there_is_no_result() -> None:
