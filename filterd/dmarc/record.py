@@ -6,11 +6,13 @@ Reads one TXT record. Where records are looked for, and whom they govern, is not
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
+_MAX_RECORD = 8_192  # octets
 _MAX_URIS = 100
 
 # RFC 9989 4.8: what does not begin so is no DMARC record. Only the version itself is case-sensitive.
-_VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*")
+_VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _URI = re.compile(r"(?P<uri>[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@$&'()*+=%-]+)(?:![0-9]+[kmgtKMGT]?)?")
 _FAILURE_OPTIONS = re.compile(r"[01ds](?::[01ds])*")
 
@@ -65,14 +67,20 @@ class Record:
 
 
 def parse(text: bytes) -> Record | None:
-    """Read a TXT record, its strings joined; None for what is no DMARC record.
+    """Read a TXT record, its strings joined; None for what is no DMARC record, or longer than 8,192 octets.
 
     Unknown tags are passed over, a malformed one counts as not there (RFC 9989 4.8); so does one that is there twice,
     as nobody can tell which is meant. Only p, sp and np are different: see `Record`.
     """
-    version, *rest = text.decode("ascii", "replace").split(";")
-    if not _VERSION.fullmatch(version):
+    if len(text) > _MAX_RECORD or not _VERSION.match(text):
         return None
+    return _record(text)
+
+
+@lru_cache(maxsize=512)
+def _record(text: bytes) -> Record:
+    # Cached, as a walk meets its organization's record again and again.
+    _, *rest = text.decode("ascii", "replace").split(";")
     tags: dict[str, str] = {}
     for part in rest:
         name, _, value = part.partition("=")

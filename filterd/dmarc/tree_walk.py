@@ -35,7 +35,7 @@ class Walk:
 
 def query_names(start: Domain) -> tuple[str, ...]:
     """The names whose TXT records a walk may need, in its order."""
-    return tuple(f"_dmarc.{domain}" for domain in _domains(start))
+    return tuple(_query_name(domain) for domain in _domains(start))
 
 
 def prefetch(start: Domain, resolver: Resolver) -> None:
@@ -48,8 +48,8 @@ def tree_walk(start: Domain, resolver: Resolver) -> Walk:
     """Walk from `start` to the top-level domain, or to the first record that says where the organization ends."""
     prefetch(start, resolver)
     found: list[Found] = []
-    for domain, name in zip(_domains(start), query_names(start), strict=True):
-        answer = resolver.lookup(name, "TXT")
+    for domain in _domains(start):
+        answer = resolver.lookup(_query_name(domain), "TXT")
         if answer.outcome is Outcome.TEMPFAIL:
             return Walk(start, tuple(found), answer.reason or Reason.DNS_SERVFAIL)
         records = [record for text in answer.texts if (record := parse(text))]
@@ -66,3 +66,7 @@ def _domains(start: Domain) -> tuple[Domain, ...]:
     labels = start.labels
     above = min(_MAX_LABELS_ABOVE, len(labels) - 1)
     return (start, *(Domain(".".join(labels[-count:])) for count in range(above, 0, -1)))
+
+
+def _query_name(domain: Domain) -> str:
+    return f"_dmarc.{domain.name}"

@@ -61,6 +61,9 @@ def test_reads(text: bytes, expected: Record) -> None:
         b"; v=DMARC1; p=reject",
         b"v=spf1 -all",
         b"v=DMARC1\xff; p=reject",
+        b"v=DMARC1\n; p=reject",
+        b"v=DMARC1\n",
+        b"v=DMARC1; p=reject;" + b" " * 8_192,
     ],
 )
 def test_what_does_not_begin_with_the_version_is_no_record(text: bytes) -> None:
@@ -85,7 +88,7 @@ def test_raises_nothing(text: bytes) -> None:
 
 
 def test_number_of_addresses_is_bounded() -> None:
-    record = parse(b"v=DMARC1; rua=" + b",".join([b"mailto:a@example.org"] * 5_000))
+    record = parse(b"v=DMARC1; rua=" + b",".join([b"a:b"] * 1_000))
 
     assert record is not None
     assert len(record.rua) == 100
