@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from filterd.backend.keys import load_key
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.load import load
 from filterd.policy.nodes import MAX_SIZE
@@ -18,4 +19,4 @@ def load_policy(path: Path) -> Policy:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise PolicyErrors([PolicyError(str(path), line, 1, "", "is not UTF-8 text")]) from None
-    return load(text, str(path))
+    return load(text, str(path), lambda file: load_key(path.parent / file))

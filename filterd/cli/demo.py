@@ -26,9 +26,10 @@ def command(keep: bool, folder: Path | None) -> None:
 
     Ends with 0 only if every mail ended as it should.
     """
-    folder = folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        # The policy, which has the socket's path, wants it absolute.
+        folder = (folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         with set_up(folder, _POLICY) as stage:
             seen = [play(stage, scene, number) for number, scene in enumerate(scenes(stage.key, int(time.time())))]
             _table(seen)
@@ -46,7 +47,9 @@ def _table(seen: list[Seen]) -> None:
     rows: list[tuple[str, ...]] = [("mail", "SPF", "DKIM", "DMARC", "the MTA said", "ended in", "decided by")]
     for each in seen:
         decision = each.decision
-        dkim = "not signed" if decision.get("from_us") else str(decision["dkim"]).partition(":")[0]
+        dkim = str(decision["dkim"]).partition(":")[0]
+        if decision.get("from_us"):
+            dkim = "signed" if decision.get("signed") else "not signed"
         result: tuple[str, ...] = (each.scene.title, str(decision["spf"]), dkim, str(decision["dmarc"]))
         rows.append((*result, _short(each.reply), each.ends, str(decision["rule"])))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

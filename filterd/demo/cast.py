@@ -34,7 +34,8 @@ class Scene:
     """One mail, and how it must end.
 
     `message` has CRLF line ends. `user` makes it a submission by SMTP AUTH. `spf`, `dkim` and `dmarc` are result words,
-    "-" where the check is not run. `gone` is text that must not be in the delivered mail.
+    "-" where the check is not run. `gone` is text that must not be in the delivered mail. `signed` mail has a signature
+    of ours that holds.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Scene:
     rule: str = "-"
     user: str | None = None
     gone: bytes | None = None
+    signed: bool = False
 
 
 def zone(key: SigningKey) -> str:
@@ -58,6 +60,7 @@ def zone(key: SigningKey) -> str:
 bank.example.                 IN TXT "v=spf1 ip4:{BANK_IP} -all"
 _dmarc.bank.example.          IN TXT "v=DMARC1; p=reject"
 demo._domainkey.bank.example. IN TXT {_strings(key.public_record())}
+demo._domainkey.home.example. IN TXT {_strings(key.public_record())}
 shop.example.                 IN TXT "v=spf1 ip4:{SHOP_IP} -all"
 _dmarc.shop.example.          IN TXT "v=DMARC1; p=quarantine"
 stranger.example.             IN TXT "v=spf1 ip4:{STRANGER_IP} -all"
@@ -81,6 +84,7 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
     bank_at, shop_at, stranger_at = "service@bank.example", "orders@shop.example", "x@stranger.example"
     by_bank = (BANK_IP, "mail.bank.example", bank_at)
     by_shop = (SHOP_IP, "mail.shop.example", shop_at)
+    by_phone = ("192.0.2.99", "phone", READER)
     by_plain = (PLAIN_IP, "mail.plain.example", "paul@plain.example")
     by_forwarder = (FORWARDER_IP, "forward.example", bank_at)
     by_stranger = (STRANGER_IP, "stranger.example", stranger_at)
@@ -97,7 +101,9 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
         Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
         Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
         Scene("domain without records", *by_plain, plain, "none", "none", "none", Ends.TAGGED),
-        Scene("submission, logged in", "192.0.2.99", "phone", READER, own, "-", "-", "-", inbox, user=USER),
+        Scene(
+            "submission, logged in", "192.0.2.99", "phone", READER, own, "-", "-", "-", inbox, user=USER, signed=True
+        ),
     )
 
 

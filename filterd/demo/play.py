@@ -1,11 +1,14 @@
 """Send the scenes by SMTP, and read back what became of each: from the reply, the Maildir and the decision log."""
 
 import smtplib
+import time
 from dataclasses import dataclass
 from typing import Any
 
+from filterd.backend.zone import zone_resolver
 from filterd.demo.cast import PASSWORD, READER, USER, Ends, Scene
 from filterd.demo.stage import Stage
+from filterd.dkim.verify import DkimCode, Verification
 from filterd.mail.message import split
 from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD
 
@@ -30,7 +33,10 @@ def play(stage: Stage, scene: Scene, number: int) -> Seen:
     delivered = {name: data for name, data in _delivered(stage).items() if name not in before}
     decision = stage.decision(number)
     ends = _ends(reply, list(delivered.values()))
-    return Seen(scene, reply, ends, decision, tuple(_faults(scene, ends, decision, list(delivered.values()))))
+    faults = _faults(scene, ends, decision, list(delivered.values()))
+    if scene.signed and not all(_signature_holds(data, stage) for data in delivered.values()):
+        faults.append("it has no signature that holds")
+    return Seen(scene, reply, ends, decision, tuple(faults))
 
 
 def _send(stage: Stage, scene: Scene) -> str:
@@ -68,6 +74,14 @@ def _ends(reply: str, delivered: list[bytes]) -> str:
     if header.has(QUARANTINE_FIELD):
         return Ends.JUNK
     return Ends.TAGGED if header.has(TAG_FIELD) else Ends.INBOX
+
+
+def _signature_holds(data: bytes, stage: Stage) -> bool:
+    """What a receiver of the delivered mail would find."""
+    header, body = split(data)
+    verification = Verification(header, int(time.time()))
+    verification.body(body)
+    return any(each.code is DkimCode.PASS for each in verification.finish(zone_resolver(stage.zone)))
 
 
 def _faults(scene: Scene, ends: str, decision: dict[str, Any], delivered: list[bytes]) -> list[str]:

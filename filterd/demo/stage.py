@@ -28,10 +28,11 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The running parts. `folder` holds the policy, the log and the Maildirs."""
+    """The running parts. `folder` holds the policy, the log and the Maildirs; `zone` is what the name server says."""
 
     folder: Path
     key: SigningKey
+    zone: str
     dns: tuple[str, int]
     smtp: tuple[str, int]
     milter: str
@@ -67,14 +68,17 @@ def set_up(folder: Path, policy: Path) -> Iterator[Stage]:
     pem = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     key = SigningKey.load(pem)
     with ExitStack() as parts:
-        dns = parts.enter_context(Nameserver(zone(key))).address
+        published = zone(key)
+        dns = parts.enter_context(Nameserver(published)).address
         milter = f"unix:{folder / 'milter.sock'}"
+        (folder / "demo.pem").write_bytes(pem)
+        (folder / "demo.pem").chmod(0o600)
         own = folder / "policy.yaml"
         own.write_text(_policy(policy.read_text(encoding="utf-8"), milter, dns), encoding="utf-8")
         parts.enter_context(_daemon(own, folder / "filterd.log", folder / "milter.sock"))
         config = MtaConfig(HOST, folder / "mail", (milter,), {USER: PASSWORD})
         mta = parts.enter_context(running(config))
-        yield Stage(folder, key, dns, (config.host, mta.port), milter)
+        yield Stage(folder, key, published, dns, (config.host, mta.port), milter)
 
 
 def _policy(text: str, milter: str, dns: tuple[str, int]) -> str:
@@ -84,6 +88,7 @@ def _policy(text: str, milter: str, dns: tuple[str, int]) -> str:
 server: {{ milter: ["{milter}"], workers: 2 }}
 identity: {{ authserv_id: {HOST} }}
 dns: {{ servers: ["{host}:{port}"] }}
+sign: [{{ domains: [home.example], keys: [{{ selector: demo, file: demo.pem }}] }}]
 """
     return text + own
 
@@ -91,7 +96,8 @@ dns: {{ servers: ["{host}:{port}"] }}
 @contextmanager
 def _daemon(policy: Path, log: Path, socket: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "filterd", "run", "-p", str(policy), "--log-format", "json"]
-    with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:  # noqa: S603 # our own command
+    # A log of an earlier demonstration says "ready" of a daemon that is gone.
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:  # noqa: S603 # our own command
         try:
             _wait_until_ready(process, log)
             yield

@@ -37,6 +37,11 @@ def not_judged(settings: PolicyFile, results: Results) -> Verdict | None:
     return _DNS_FAULT.get(settings.dns.on_error)
 
 
+#: Mail that should be signed leaves signed, or later.
+NOT_SIGNED = Verdict(
+    Disposition.DEFER, Reply(451, "4.7.5", "this mail cannot be signed now, try again later"), "sign.on_unpublished"
+)
+
 #: The header section is larger than is judged: trying again would not help (RFC 3463 X.3.4).
 HEADER_TOO_LARGE = Verdict(
     Disposition.REJECT, Reply(552, "5.3.4", "the header section is too large"), "header.too-large"

@@ -11,10 +11,10 @@ from filterd.authres.format import format_value
 from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
-from filterd.mail.header import Header
+from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Transaction
 from filterd.policy.results import Results
-from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticationResults, AddField, Edit, Verdict
+from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticationResults, AddField, Edit, Sign, Verdict
 from filterd.spf.check import SpfResult
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
@@ -51,13 +51,20 @@ class Finished:
     changes: tuple[Change, ...] = ()
 
 
-def finish(verdict: Verdict, transaction: Transaction, header: Header, results: Results, authserv_id: str) -> Finished:
+def finish(
+    verdict: Verdict,
+    transaction: Transaction,
+    header: Header,
+    results: Results,
+    authserv_id: str,
+    signatures: tuple[Field, ...] = (),
+) -> Finished:
     """Make the bytes of what the verdict intends. A mail that is not delivered is not changed."""
     if verdict.disposition.final:
         return Finished(verdict)
     changes: list[Change] = [*_strip(header, authserv_id)]
     for edit in verdict.edits:
-        changes += _made(edit, transaction, results, authserv_id)
+        changes += _made(edit, transaction, results, authserv_id, signatures)
     return Finished(verdict, tuple(changes))
 
 
@@ -76,15 +83,22 @@ def _strip(header: Header, authserv_id: str) -> list[Change]:
     return changes
 
 
-def _made(edit: Edit, transaction: Transaction, results: Results, authserv_id: str) -> list[Change]:
+def _made(
+    edit: Edit, transaction: Transaction, results: Results, authserv_id: str, signatures: tuple[Field, ...]
+) -> list[Change]:
     match edit:
         case AddField():
             return [InsertField(0, edit.name, edit.value)]
         case AddAuthenticationResults():
             value = format_value(AuthenticationResults(authserv_id, _methods(transaction, results)))
             return [InsertField(0, AUTHENTICATION_RESULTS, value)]
-        case _:
-            return []
+        case Sign():
+            return [InsertField(0, field.name.decode("ascii"), _value(field)) for field in reversed(signatures)]
+
+
+def _value(field: Field) -> str:
+    """A made field's value as a front-end takes it."""
+    return field.value.decode("utf-8").removeprefix(" ").replace("\r\n", "\n")
 
 
 def _methods(transaction: Transaction, results: Results) -> tuple[MethodResult, ...]:

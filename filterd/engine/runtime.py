@@ -3,8 +3,9 @@
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from filterd.engine.signing import PublicationMemory
 from filterd.lookup import Resolver
 from filterd.mail.domain import Domain, DomainError
 from filterd.mail.transaction import Stage
@@ -33,6 +34,7 @@ class Runtime:
     resolver: Callable[[float], Resolver]
     record: Callable[[Transcript], None]
     clock: Clock = Clock()
+    publications: PublicationMemory = field(default_factory=PublicationMemory)
 
     def judges(self, stage: Stage) -> bool:
         """Whether any rule can decide at that stage: if not, the MTA need not wait for an answer."""

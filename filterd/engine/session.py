@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from filterd.backend.recorded import RecordingResolver
-from filterd.engine.fallback import HEADER_TOO_LARGE, not_judged, own_fault
+from filterd.engine.fallback import HEADER_TOO_LARGE, NOT_SIGNED, not_judged, own_fault
 from filterd.engine.finish import Finished, finish, strip_only
 from filterd.engine.gather import Gather
 from filterd.engine.runtime import Runtime
+from filterd.engine.signing import Outbound, Signed
 from filterd.lookup import Answer, Resolver
 from filterd.mail.header import Field, Header
 from filterd.mail.message import author_of
@@ -22,8 +23,9 @@ from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts
 from filterd.policy.results import Results
 from filterd.policy.schema import Network
+from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
-from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Verdict
+from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Sign, Verdict
 
 #: A header section with more is refused; Postfix by default lets 102,400 octets a field through.
 MAX_FIELDS = 50_000
@@ -131,6 +133,8 @@ class _Mail:
         self._gather = Gather()
         self._judgements = list(before)
         self._recorders: list[RecordingResolver] = []
+        self._outbound: Outbound | None = None
+        self._signed = Signed()
         self._size = 0
         self._times: dict[str, float] = {}
         self._refused: Verdict | None = None
@@ -172,16 +176,24 @@ class _Mail:
             self._refused = HEADER_TOO_LARGE
             return _CONTINUE
         author = author_of(header)
-        self._facts = replace(self._facts, header=header, author=author)
+        allowed = may_write_as(self._policy.settings.senders, self._facts.transaction.user, author)
+        self._facts = replace(self._facts, header=header, author=author, author_allowed=allowed)
         if self._facts.client_relay:
             self._origin = self._relayed(header)
-        if not self._facts.from_us:
+        if self._facts.from_us:
+            user = self._facts.transaction.user
+            self._outbound = Outbound(self._policy, author, user, self._resolver())
+        else:
             self._gather.begin_content(header, author, self._runtime.clock.now(), self._resolver())
         return self._judge(Stage.END_OF_HEADERS)
 
     def body(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        if not self._facts.from_us and self._refused is None:
+        if self._refused is not None:
+            return
+        if self._outbound is not None:
+            self._outbound.body(chunk)
+        else:
             self._gather.body(chunk)
 
     def end(self, queue_id: str | None) -> Finished:
@@ -210,10 +222,22 @@ class _Mail:
                 return Finished(self._refused)
             self._judge(Stage.END_OF_MESSAGE, complete=True)
             verdict = self._conclusion()
-            return finish(verdict, self._facts.transaction, header, self._results, authserv_id)
+            if self._outbound is not None and not verdict.disposition.final:
+                self._signed = self._timed("sign", lambda: self._sign(header))
+                verdict = replace(NOT_SIGNED, steps=verdict.steps) if self._signed.defer else verdict
+            transaction, results = self._facts.transaction, self._results
+            return finish(verdict, transaction, header, results, authserv_id, self._signed.fields)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("finish", error)
             return strip_only(own_fault(self._policy.settings), header, authserv_id)
+
+    def _sign(self, header: Header) -> Signed:
+        assert self._outbound is not None
+        runtime = self._runtime
+        signed = self._outbound.finish(header, int(runtime.clock.now()), runtime.publications, self._resolver())
+        if signed.fault:
+            self._gather.faults.append(signed.fault)
+        return signed
 
     def _conclusion(self) -> Verdict:
         """One verdict of all stages: the first that decided, with the edits of all."""
@@ -221,8 +245,7 @@ class _Mail:
         whole = [each.verdict for each in self._judgements if not each.recipient]
         decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
         decided = decided or not_judged(self._policy.settings, self._results) or _CONTINUE
-        if not self._facts.from_us:
-            edits.append(AddAuthenticationResults())
+        edits.append(Sign() if self._facts.from_us else AddAuthenticationResults())
         return replace(decided, edits=tuple(edits), steps=())
 
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None, *, complete: bool = False) -> Verdict:
@@ -306,6 +329,8 @@ class _Mail:
                 author=self._facts.author,
                 size=self._facts.size,
                 results=self._results,
+                signed=self._signed.names,
+                unsigned=self._signed.unsigned,
                 judgements=tuple(self._judgements),
                 verdict=verdict,
                 answers=tuple(answers.values()),

@@ -49,6 +49,14 @@ class Reason(StrEnum):
     DKIM_KEY_SERVICE = "dkim.key.service"  #: the key's s= is not for mail
     DKIM_KEY_OTHER = "dkim.key.other"  #: the published key is not the one that we would sign with
 
+    ARC_TOO_MANY = "arc.too-many"  #: more than 50 ARC sets (RFC 8617 5.2)
+    ARC_TOO_LARGE = "arc.too-large"  #: more octets of ARC fields than are read
+    ARC_SYNTAX = "arc.syntax"  #: an ARC field cannot be read
+    ARC_STRUCTURE = "arc.structure"  #: an ARC set is incomplete or double, or one is missing
+    ARC_CV = "arc.cv"  #: an ARC-Seal's cv= is not what its place in the chain demands
+    ARC_FAILED = "arc.failed"  #: an earlier hop found the chain broken, and sealed that (cv=fail)
+    ARC_SEAL = "arc.seal"  #: an ARC field was changed after it was sealed, or the key is not the sealer's
+
     DMARC_NO_RECORD = "dmarc.no-record"  #: no DMARC record governs the author domain
     DMARC_RECORD = "dmarc.record"  #: the record cannot be used
     DMARC_NOT_ALIGNED = "dmarc.not-aligned"  #: nothing that passed belongs to the author's organization
@@ -61,6 +69,9 @@ class Reason(StrEnum):
 
     MAIL_FROM_US = "mail-from-us"  #: the mail is ours; strangers' checks are not run on it
     SIGN_NOT_CONFIGURED = "sign.not-configured"  #: mail from us, and no `sign` entry for its author domain
+    SIGN_SENDER = "sign.sender"  #: the login may not write as this author
+    SIGN_UNPUBLISHED = "sign.unpublished"  #: none of the entry's keys is published as it is
+    SIGN_FAILED = "sign.failed"  #: the signature could not be made; the log has why
     CHECK_FAILED = "check.failed"  #: a fault of filterd's own; the log has it
     MESSAGE_DEADLINE = "message.deadline"  #: the time this message may take was used up
     HEADER_TOO_LARGE = "header.too-large"  #: more header fields or bytes than are judged

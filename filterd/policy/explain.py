@@ -70,6 +70,10 @@ def _mail(transcript: Transcript) -> Iterator[str]:
     yield f"to        {recipients or '-'}{f' and {more} more' if more > 0 else ''}"
     if author:
         yield f"author    {author.domain or author.reason}"
+    if transcript.signed:
+        yield f"signed    {', '.join(transcript.signed)}"
+    if transcript.unsigned:
+        yield f"unsigned  {transcript.unsigned}"
     yield f"whose     {'ours: no check of strangers is run' if transcript.from_us else 'a stranger’s'}"
 
 

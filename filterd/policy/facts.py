@@ -58,6 +58,7 @@ class Facts:
     recipient: ForwardPath | None = None
     header: Header | None = None
     author: Author | None = None
+    author_allowed: bool | None = None
     size: int | None = None
 
     def at_recipient(self, recipient: ForwardPath) -> "Facts":
@@ -171,6 +172,10 @@ FACTS: dict[str, Fact] = {
             "author.problem", _S, Stage.END_OF_HEADERS, "Why there is no single author; empty if there is.",
             lambda f, r: _of(f.author, lambda author: author.reason.value if author.reason else ""),
             words=_AUTHOR_WORDS,
+        ),
+        Fact(
+            "author.allowed", _B, Stage.END_OF_HEADERS, "Whether the login may write as this author; see `senders`.",
+            lambda f, r: f.author_allowed,
         ),
         Fact(
             "message.indirect", _B, Stage.END_OF_HEADERS,

@@ -3,12 +3,14 @@
 import difflib
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from filterd.dkim.sign import SigningKey
 from filterd.mail.reply import Reply, ReplyError
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition, ConditionError, compile_condition
@@ -17,14 +19,23 @@ from filterd.policy.facts import FACTS, Check
 from filterd.policy.nodes import Document, Path
 from filterd.policy.rules import REPLY_FIELD, Action, Mode, Policy, Rule
 from filterd.policy.schema import PolicyFile, RuleEntry
+from filterd.policy.signers import SelectedKey, Signer, Signers
 
 # Authentication-Results name these, whatever the rules read.
 _REPORTED = frozenset({Check.SPF, Check.DKIM, Check.DMARC})
 _NEVER = compile_condition("false")
 
 
-def load(text: str, file: str) -> Policy:
-    """Compile a policy. `file` is what errors call it. Raises PolicyErrors with every fault."""
+ReadKey = Callable[[str], SigningKey]
+
+
+def _no_keys(file: str) -> SigningKey:
+    raise ValueError("keys are not read here")
+
+
+def load(text: str, file: str, read_key: ReadKey = _no_keys) -> Policy:
+    """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy, and raises
+    ValueError. Raises PolicyErrors with every fault."""
     document = Document(text, file)
     try:
         settings = PolicyFile.model_validate(document.data)
@@ -36,6 +47,7 @@ def load(text: str, file: str) -> Policy:
         if FACTS[name].check or FACTS[name].stage > Stage.MAIL or name == "from_us":
             problem = f"whose mail it is must be known at MAIL, {name} is not known then"
             faults.append(document.error(("mail_from_us",), problem))
+    signers = _signers(document, settings, read_key, faults)
     rules = [_own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
     rules += [_rule(document, index, entry, faults) for index, entry in enumerate(settings.rules)]
     if faults:
@@ -47,7 +59,26 @@ def load(text: str, file: str) -> Policy:
     }
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
-    return Policy(settings, mail_from_us, staged, _REPORTED | named, facts, digest)
+    return Policy(settings, mail_from_us, signers, staged, _REPORTED | named, facts, digest)
+
+
+def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults: list[PolicyError]) -> Signers:
+    signers: list[Signer] = []
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(settings.sign):
+        for number, pattern in enumerate(entry.domains):
+            if seen.setdefault(pattern, index) != index:
+                first = document.line(("sign", seen[pattern]))
+                problem = f"{pattern} is signed for by the entry in line {first} already"
+                faults.append(document.error(("sign", index, "domains", number), problem))
+        keys: list[SelectedKey] = []
+        for number, each in enumerate(entry.keys):
+            try:
+                keys.append(SelectedKey(each.selector, read_key(each.file)))
+            except ValueError as error:
+                faults.append(document.error(("sign", index, "keys", number, "file"), str(error)))
+        signers.append(Signer(entry, tuple(keys)))
+    return Signers(tuple(signers))
 
 
 def _own_rule(settings: PolicyFile) -> Rule:

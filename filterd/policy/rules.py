@@ -9,6 +9,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.schema import PolicyFile, Server
+from filterd.policy.signers import Signers
 from filterd.policy.verdict import Disposition
 
 #: A fact in a reply's text.
@@ -72,6 +73,7 @@ class Policy:
 
     settings: PolicyFile
     mail_from_us: Condition
+    signers: Signers
     rules: dict[Stage, tuple[Rule, ...]]
     checks: frozenset[Check]
     facts: dict[Stage, tuple[str, ...]]

@@ -19,14 +19,6 @@ _SOCKET = re.compile(
 )
 
 
-def _boolean(value: Any) -> Any:
-    if value in ("true", "false"):
-        return value == "true"
-    if isinstance(value, bool):
-        return value
-    raise ValueError("write true or false")
-
-
 def _duration(value: Any) -> Any:
     if isinstance(value, float):
         return value
@@ -104,11 +96,34 @@ def _domain_name(value: Any) -> Any:
         raise ValueError(f"{error}; a host name reads like mx.example.org") from None
 
 
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
+def _domain_pattern(value: Any) -> Any:
+    text = str(value)
+    base = text.removeprefix("*.")
+    try:
+        return text[: len(text) - len(base)] + Domain.parse(base).name
+    except DomainError as error:
+        raise ValueError(f"{error}; write example.org, or *.example.org for all below it") from None
+
+
+def _sender_pattern(value: Any) -> Any:
+    text = str(value)
+    local, at, domain = text.rpartition("@")
+    if text == "*":
+        return text
+    try:
+        if not at:
+            raise DomainError("there is no @")
+        return f"{local}@{Domain.parse(domain).name}"
+    except DomainError as error:
+        raise ValueError(f"{error}; write anna@example.org, @example.org or *") from None
+
+
 Seconds = Annotated[float, BeforeValidator(_duration)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 SocketAddress = Annotated[str, BeforeValidator(_socket)]
 NameServer = Annotated[tuple[str, int], BeforeValidator(_name_server)]
+DomainPattern = Annotated[str, BeforeValidator(_domain_pattern)]
+SenderPattern = Annotated[str, BeforeValidator(_sender_pattern)]
 HostName = Annotated[str, BeforeValidator(_domain_name)]
 
 
@@ -181,6 +196,30 @@ class Dmarc(Section):
     )
 
 
+class KeyEntry(Section):
+    """A private key to sign with."""
+
+    selector: str = Field(
+        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        description="The key is published at SELECTOR._domainkey.DOMAIN.",
+    )
+    file: str = Field(description="A PEM file; a relative path begins at the policy's folder.")
+
+
+class SignEntry(Section):
+    """Which keys sign the mail of which authors."""
+
+    domains: tuple[DomainPattern, ...] = Field(
+        min_length=1,
+        description="Author domains. *.example.org stands for all below example.org, and signs as example.org.",
+    )
+    keys: tuple[KeyEntry, ...] = Field(min_length=1, max_length=4, description="Each published key makes a signature.")
+    expires: Seconds | None = Field(None, ge=3600, description="How long a signature holds (x=); by default for ever.")
+    on_unpublished: Literal["defer", "sign", "skip"] = Field(
+        "defer", description="What becomes of mail when none of the keys is published: skip sends it unsigned."
+    )
+
+
 class RuleEntry(Section):
     """One rule."""
 
@@ -206,6 +245,12 @@ class PolicyFile(Section):
     dns: Dns = Dns()
     mail_from_us: str = Field(
         "client.authenticated || client.trusted", description="Which mail is ours; everything else is inbound."
+    )
+    sign: tuple[SignEntry, ...] = Field((), max_length=10_000)
+    senders: dict[str, tuple[SenderPattern, ...]] | None = Field(
+        None,
+        description="The addresses and domains that each login may write as: anna@example.org, @example.org or *. "
+        "Without this, every login may use every address.",
     )
     dmarc: Dmarc = Dmarc()
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)

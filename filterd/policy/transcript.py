@@ -12,6 +12,7 @@ from filterd.dkim.verify import DkimCode, DkimResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
 from filterd.mail.message import Author
+from filterd.mail.reason import Reason
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
 from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, StepOutcome, Verdict
@@ -33,6 +34,7 @@ class Transcript:
     """All that decided one mail.
 
     `at` is in seconds since 1970, `times` in milliseconds by part. `policy` is the digest of the policy's text.
+    `signed` names the signatures that were made (DOMAIN/SELECTOR); `unsigned` says why mail from us has none.
     `completed` tells a mail that reached its end from one that the client or an earlier refusal cut short. `fault` is
     what filterd itself could not do.
     """
@@ -47,6 +49,8 @@ class Transcript:
     results: Results
     judgements: tuple[Judgement, ...]
     verdict: Verdict
+    signed: tuple[str, ...] = ()
+    unsigned: Reason | None = None
     answers: tuple[Answer, ...] = ()
     times: Mapping[str, float] = field(default_factory=dict)
     completed: bool = True
@@ -81,6 +85,10 @@ class Transcript:
             line["user"] = self.transaction.user
         if self.from_us:
             line["from_us"] = "yes"
+        if self.signed:
+            line["signed"] = ",".join(self.signed)
+        if self.unsigned:
+            line["unsigned"] = self.unsigned.value
         if self.verdict.reply:
             line["reply"] = str(self.verdict.reply)
         for word, rules in (("tags", self.tags()), ("observed", self.observed())):

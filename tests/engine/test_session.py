@@ -297,9 +297,10 @@ def test_a_fault_in_a_check_is_its_temperror_and_is_told(monkeypatch: pytest.Mon
 
     assert Reason.CHECK_FAILED is (mail.results.spf and mail.results.spf.reason)
     assert "spf: RuntimeError: boom" in (mail.fault or "")
-    assert (
-        mail.results.dmarc and (mail.results.dmarc.code, mail.results.dmarc.reason)
-    ) == ("temperror", Reason.CHECK_FAILED)
+    assert (mail.results.dmarc and (mail.results.dmarc.code, mail.results.dmarc.reason)) == (
+        "temperror",
+        Reason.CHECK_FAILED,
+    )
     assert (mail.verdict.disposition, mail.verdict.rule) == (Disposition.DEFER, "server.on_error")
 
 
