@@ -31,8 +31,10 @@ _IS_DOT_ATOM = re.compile(_DOT_ATOM)
 _PATH = re.compile(rf"(?:@{_DOT_ATOM}(?:,@{_DOT_ATOM})*:)?{_ADDR_SPEC}")
 # RFC 5322 4.1 allows dots among the words of a display name, and every "John Q. Public" has one.
 _TOKEN = re.compile(
-    rf"(?P<address>{_ADDR_SPEC})|(?P<word>(?:{_ATEXT}|\.)+)|(?P<quoted>{_QUOTED})|(?P<special>[<>:;,])", re.DOTALL
+    rf"(?P<address>{_ADDR_SPEC})|(?P<word>(?:{_ATEXT}|\.)+)|(?P<quoted>{_QUOTED})|(?P<special>[][<>:;,])", re.DOTALL
 )
+# RFC 5322 wants quotes around "[JIRA] Ann" and around an address that serves as a name; many honest programs forget.
+_DISPLAYED = ("word", "quoted", "address", "[", "]")
 _SPACE = re.compile(r"[ \t]++")
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
@@ -78,10 +80,8 @@ def parse_mailbox_list(value: bytes) -> tuple[Mailbox, ...]:
     """
     if len(value) > _MAX_LIST:
         raise AddressError("the field is too long")
-    try:
-        text = _FOLD.sub("", value.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise AddressError("the field is not UTF-8") from None
+    # Old programs write display names in other charsets. In an address such octets, now surrogates, are refused below.
+    text = _FOLD.sub("", value.decode("utf-8", "surrogateescape"))
     if _CONTROL.search(text):
         raise AddressError("a control character or a bare line end")
     mailboxes = tuple(islice(_ListReader(text).mailboxes(), _MAX_MAILBOXES + 1))
@@ -206,7 +206,7 @@ class _ListReader:
         grouped = False
         while True:
             name = self._display_name()
-            if name and not grouped and self._next.kind == ":":
+            if name and not grouped and self._next.kind == ":" and all(word.kind != "address" for word in name):
                 self._take(":")
                 grouped = True
                 if self._next.kind != ";":
@@ -222,13 +222,13 @@ class _ListReader:
 
     def _display_name(self) -> list[_Token]:
         words = []
-        while self._next.kind in ("word", "quoted"):
-            words.append(self._take("word", "quoted"))
+        while self._next.kind in _DISPLAYED:
+            words.append(self._take(*_DISPLAYED))
         return words
 
     def _mailbox(self, name: list[_Token]) -> Mailbox:
-        if not name and self._next.kind == "address":
-            return _author(self._take("address"))
+        if len(name) == 1 and name[0].kind == "address" and self._next.kind != "<":
+            return _author(name[0])
         if any(word.kind == "quoted" and '\\"' in word.text and _ADDRESS_LIKE.search(word.text) for word in name):
             # Programs that know no quoted pairs end the string early, and see another author in its rest.
             raise AddressError("a display name escapes quotation marks around what looks like an address")
@@ -236,7 +236,10 @@ class _ListReader:
         address, close = self._take("address"), self._take(">")
         if address.commented or close.commented:
             raise AddressError("a comment within angle brackets")
-        return _author(address)
+        author = _author(address)
+        if any(word.kind == "address" and _author(word).domain != author.domain for word in name):
+            raise AddressError("a display name without quotes shows an address of another domain")
+        return author
 
 
 def _author(address: _Token) -> Mailbox:

@@ -38,6 +38,9 @@ def mailbox(text: str) -> Mailbox:
         ("A <a@good.example>, b@evil.example", ["a@good.example", "b@evil.example"]),
         ("Board: A <a@good.example>, b@evil.example;", ["a@good.example", "b@evil.example"]),
         ("Board: a@good.example;, c@evil.example", ["a@good.example", "c@evil.example"]),
+        ("a@good.example <a@good.example>", ["a@good.example"]),
+        ("Ann a@good.example <ann@good.example>", ["ann@good.example"]),
+        ("[JIRA] Ann <jira@good.example>", ["jira@good.example"]),
         ("undisclosed recipients:;", []),
         ("Nobody: ; ", []),
         ("Carla\r\n <ceo@good.example>", ["ceo@good.example"]),
@@ -84,6 +87,10 @@ def test_reads_address_literal(literal: str) -> None:
         "<<ceo@good.example>>",
         "ceo@good.example;",
         "Board: a@good.example",
+        "a@good.example: b@good.example;",
+        "a@good.example b@good.example",
+        "[a@good.example] <b@evil.example>",
+        "[JIRA] a@good.example",
         ": a@good.example;",
         "A: B: a@good.example;;",
         "Board: a@good.example; b@good.example",
@@ -125,9 +132,15 @@ def test_refuses_malformed(value: str) -> None:
         parse_mailbox_list(value.encode())
 
 
-def test_refuses_bytes_that_are_not_utf8() -> None:
+def test_other_charsets_do_no_harm_in_a_display_name() -> None:
+    """Old programs write them; the author is clear all the same."""
+    assert (mailbox("a@good.example"),) == parse_mailbox_list(b"J\xf6rg <a@good.example>")
+
+
+@pytest.mark.parametrize("value", [b"J <\xf6@good.example>", b"J <a@g\xf6od.example>", b"\xf6@good.example"])
+def test_refuses_bytes_that_are_not_utf8_in_an_address(value: bytes) -> None:
     with pytest.raises(AddressError):
-        parse_mailbox_list(b"J\xf6rg <a@good.example>")
+        parse_mailbox_list(value)
 
 
 @pytest.mark.parametrize(
