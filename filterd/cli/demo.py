@@ -13,7 +13,8 @@ from filterd.demo.cast import PASSWORD, READER, USER, scenes
 from filterd.demo.play import Seen, play
 from filterd.demo.stage import Stage, StageError, set_up
 
-_POLICY = Path(__file__).parents[2] / "policies" / "default.yaml"
+# In a checkout, and where pip puts data files.
+_POLICIES = (Path(__file__).parents[2] / "policies", Path(sys.prefix) / "share" / "filterd" / "policies")
 
 
 @click.command(name="demo")
@@ -30,7 +31,8 @@ def command(keep: bool, folder: Path | None) -> None:
         # The policy, which has the socket's path, wants it absolute.
         folder = (folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        with set_up(folder, _POLICY) as stage:
+        policy = next(found for each in _POLICIES if (found := each / "default.yaml").is_file())
+        with set_up(folder, policy) as stage:
             seen = [play(stage, scene, number) for number, scene in enumerate(scenes(stage.key, int(time.time())))]
             _table(seen)
             _where(stage)

@@ -101,9 +101,7 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
         Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
         Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
         Scene("domain without records", *by_plain, plain, "none", "none", "none", Ends.TAGGED),
-        Scene(
-            "submission, logged in", "192.0.2.99", "phone", READER, own, "-", "-", "-", inbox, user=USER, signed=True
-        ),
+        Scene("submission, logged in", *by_phone, own, "-", "-", "-", inbox, user=USER, signed=True),
     )
 
 
