@@ -31,7 +31,9 @@ def command(keep: bool, folder: Path | None) -> None:
         # The policy, which has the socket's path, wants it absolute.
         folder = (folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        policy = next(found for each in _POLICIES if (found := each / "default.yaml").is_file())
+        policy = next((found for each in _POLICIES if (found := each / "default.yaml").is_file()), None)
+        if policy is None:
+            raise click.ClickException(f"default.yaml is in none of {', '.join(map(str, _POLICIES))}")
         with set_up(folder, policy) as stage:
             seen = [play(stage, scene, number) for number, scene in enumerate(scenes(stage.key, int(time.time())))]
             _table(seen)
