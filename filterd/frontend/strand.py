@@ -8,45 +8,90 @@ all the same, and a connection that waits for nothing holds no thread.
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+from filterd.frontend.pool import Pool
+
+T = TypeVar("T")
+
+# Going over to another thread costs as much as many small calls, so those that can wait are taken along by others, up
+# to this weight.
+_BATCH = 32_768
 
 
 class Strand:
     """A serial queue of calls. `bound` is how much weight may wait before `put` does; `patience` is in seconds."""
 
-    def __init__(self, pool: Executor, bound: int, patience: float) -> None:
+    def __init__(self, pool: Pool, bound: int, patience: float) -> None:
         self._pool = pool
         self._bound = bound
         self._patience = patience
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
+        self._full = False
         self._calls: deque[tuple[Callable[[], object], int]] = deque()
         self._weight = 0
         self._running = False
 
-    def put(self, call: Callable[[], object], weight: int) -> None:
-        """Run the call after all that was put before. It must not raise.
+    def put(self, call: Callable[[], object], weight: int, *, soon: bool = True) -> None:
+        """Run the call after all that was put before; it must not raise. Without `soon`, when others are run.
 
         Waits while the strand is full, unless the call weighs nothing. Raises TimeoutError when it stays full.
         """
         with self._changed:
-            if weight and not self._changed.wait_for(lambda: self._weight < self._bound, self._patience):
-                raise TimeoutError("the engine does not keep up with the MTA")
+            if weight and self._weight >= self._bound:
+                self._await_room()
             self._calls.append((call, weight))
             self._weight += weight
-            if self._running:
+            if self._running or not (soon or self._weight >= _BATCH):
                 return
             self._running = True
         self._pool.submit(self._run)
+
+    def ask(self, call: Callable[[], T], weight: int, patience: float) -> T:
+        """Run the call as `put` does, and wait for what it gives. Raises what it raises, and TimeoutError."""
+        answer: _Answer[T] = _Answer(call)
+        self.put(answer.find, weight)
+        return answer.get(patience)
+
+    def _await_room(self) -> None:
+        self._full = True
+        if not self._changed.wait_for(lambda: self._weight < self._bound, self._patience):
+            raise TimeoutError("the engine does not keep up with the MTA")
+        self._full = False
 
     def _run(self) -> None:
         done = 0
         while True:
             with self._changed:
-                if done:
-                    self._weight -= done
+                self._weight -= done
+                if self._full:
                     self._changed.notify_all()
                 if not self._calls:
                     self._running = False
                     return
                 call, done = self._calls.popleft()
             call()
+
+
+class _Answer(Generic[T]):
+    """What a call gives, for another thread."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._given = threading.Lock()
+        self._given.acquire()
+        self._error: BaseException | None = None
+
+    def find(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            self._error = error
+        self._given.release()
+
+    def get(self, patience: float) -> T:
+        if not self._given.acquire(timeout=patience):
+            raise TimeoutError("the engine took too long")
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -1,21 +1,19 @@
 """What is put on a strand is run in order, by one thread at a time, and no more of it waits than its bound."""
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from filterd.frontend.pool import Pool
 from filterd.frontend.strand import Strand
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+def pool() -> Pool:
+    return Pool(2)
 
 
-def test_more_strands_than_threads_keep_their_order(pool: ThreadPoolExecutor) -> None:
+def test_more_strands_than_threads_keep_their_order(pool: Pool) -> None:
     strands = [Strand(pool, 1 << 20, 30) for _ in range(20)]
     found: list[list[int]] = [[] for _ in strands]
     ended = [threading.Event() for _ in strands]
@@ -29,7 +27,7 @@ def test_more_strands_than_threads_keep_their_order(pool: ThreadPoolExecutor) ->
     assert found == [list(range(200))] * len(strands)
 
 
-def test_a_full_strand_makes_who_puts_wait(pool: ThreadPoolExecutor) -> None:
+def test_a_full_strand_makes_who_puts_wait(pool: Pool) -> None:
     strand, go, done = Strand(pool, 10, 30), threading.Event(), threading.Event()
     strand.put(go.wait, 10)
     waiter = threading.Thread(target=lambda: (strand.put(lambda: None, 10), done.set()))
@@ -41,7 +39,7 @@ def test_a_full_strand_makes_who_puts_wait(pool: ThreadPoolExecutor) -> None:
     waiter.join()
 
 
-def test_a_strand_that_stays_full_is_given_up(pool: ThreadPoolExecutor) -> None:
+def test_a_strand_that_stays_full_is_given_up(pool: Pool) -> None:
     strand, go, told = Strand(pool, 10, 0.01), threading.Event(), threading.Event()
     strand.put(go.wait, 10)
     with pytest.raises(TimeoutError):

@@ -109,7 +109,7 @@ def main(folder: str, stages: str, on_error: str) -> None:
     names = iter(range(1_000_000))
     reception = Reception(
         runtime,
-        lambda where, error: print("fault", where, type(error).__name__, error, file=sys.stderr, flush=True),
+        lambda where, error, _: print("fault", where, type(error).__name__, error, file=sys.stderr, flush=True),
         Bounds(command=1.0, content=1.0),
         lambda *_: ScriptedSession(calls, str(next(names))),
     )
