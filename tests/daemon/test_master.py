@@ -1,6 +1,7 @@
 """The daemon as the MTA and the operator see it: `filterd run` in processes of its own, over its real socket."""
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers.debian import free_port
 from servers.filterd_process import COMMAND, FilterdProcess, alive
 from servers.milter_mta import ClosedError, MilterMta
 from servers.milter_process import eventually, python_environment
@@ -219,6 +221,31 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
             assert daemon.wait() == 0
     assert told == [b"READY=1", b"RELOADING=1", b"READY=1", b"STOPPING=1"]
+
+
+@pytest.mark.parametrize("form", ["inet:{}@127.0.0.1", "inet6:{}@::1"])
+def test_mail_comes_over_tcp_too(tmp_path: Path, form: str) -> None:
+    with FilterdProcess(tmp_path, address=form.format(free_port())) as daemon:
+        mta = begin(daemon.address)
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: "event=reloaded" in daemon.log())
+
+        assert send(daemon.address) == Accept()
+        daemon.signal(signal.SIGTERM)
+        eventually(lambda: "event=stopping" in daemon.log())
+        assert end(mta) == Accept()
+        mta.quit()
+        assert daemon.wait() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_is_given_up_after_binding(tmp_path: Path) -> None:
+    with FilterdProcess(tmp_path, server="user: nobody") as daemon:
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in [daemon.process.pid, *daemon.workers()]]
+        users = {line for status in statuses for line in status.splitlines() if line.startswith("Uid:")}
+
+        assert users == {"Uid:" + f"\t{pwd.getpwnam('nobody').pw_uid}" * 4}
+        assert send(daemon.address) == Accept()
 
 
 def run(policy: Path, *options: str) -> subprocess.CompletedProcess[str]:
