@@ -17,24 +17,37 @@ _PATIENCE = 60.0
 
 
 class FilterdProcess:
-    """The daemon with its socket and policy in a folder, for a `with`. `program` is what Python runs."""
+    """The daemon with its socket and policy in a folder, for a `with`.
+
+    `server` is what stands in the policy's section besides socket and workers. `program` is what Python runs, which
+    logs `ready_line` when it is ready.
+    """
+
+    ready_line = "event=ready"
 
     def __init__(
-        self, folder: Path, policy: str = "", *, workers: int = 2, program: Sequence[str] = _RUN, ready: bool = True
+        self,
+        folder: Path,
+        policy: str = "",
+        *,
+        address: str | None = None,
+        server: str = "",
+        workers: int = 2,
+        program: Sequence[str] = _RUN,
+        ready: bool = True,
     ) -> None:
         self.path = folder / "milter"
-        self.address = f"unix:{self.path}"
+        self.address = address or f"unix:{self.path}"
         self._policy = folder / "policy.yaml"
         self._log = folder / "log"
-        self._workers = workers
+        self._server = f'milter: ["{self.address}"], workers: {workers}, {server}'
         self._program = program
         self._ready = ready
         self.write(policy)
 
     def write(self, policy: str) -> None:
         """Change the policy file: what stands behind `version` and `server`."""
-        server = f'server: {{ milter: ["{self.address}"], workers: {self._workers} }}'
-        self._policy.write_text(f"version: 1\n{server}\n{policy}\n")
+        self._policy.write_text(f"version: 1\nserver: {{ {self._server} }}\n{policy}\n")
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
@@ -42,7 +55,7 @@ class FilterdProcess:
                 [sys.executable, *self._program, str(self._policy)], stderr=log, env=python_environment()
             )
         if self._ready:
-            eventually(lambda: "event=ready" in self.log() or self.process.poll() is not None)
+            eventually(lambda: self.ready_line in self.log() or self.process.poll() is not None)
             assert self.process.poll() is None, self.log()
         return self
 
