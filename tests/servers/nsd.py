@@ -14,15 +14,17 @@ _PATIENCE = 30.0  # seconds
 
 
 @contextmanager
-def running(zones: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+def running(zones: Mapping[str, str], port: int | None = None) -> Iterator[tuple[str, int]]:
     """An NSD for the length of a `with`; yields the address and port where it answers, by UDP and TCP.
+
+    `port` is one that is free, for a server that comes back to where it was.
 
     `zones` are master files by the name of their zone. $ORIGIN and an SOA record are put on top of each: negative
     answers may be kept for 60 seconds.
     """
     with tempfile.TemporaryDirectory(prefix="filterd-nsd-") as name:
         directory = Path(name)
-        port = free_port()
+        port = port or free_port()
         config = directory / "nsd.conf"
         config.write_text(_config(directory, port, zones))
         for zone, text in zones.items():
