@@ -71,3 +71,16 @@ def test_memory_is_flat_in_the_size_of_the_body(unit: bytes) -> None:
         tracemalloc.stop()
 
     assert peak < 8 * 65536
+
+
+def test_a_hasher_serves_all_who_read_the_body() -> None:
+    """Whoever comes second adds forms, and finishing again changes nothing."""
+    body = b"Hi  there. \r\n\r\n"
+    hasher = BodyHasher([BodyForm(RELAXED)])
+    hasher.add([BodyForm(RELAXED), BodyForm(SIMPLE), BodyForm(RELAXED, 5)])
+    hasher.update(body)
+    hasher.finish()
+    hasher.finish()
+
+    for form in (BodyForm(RELAXED), BodyForm(SIMPLE), BodyForm(RELAXED, 5)):
+        assert hasher.hash_of(form) == hash_of(body, form)
