@@ -86,8 +86,10 @@ class DnsResolver:
     def prefetch(self, name: str, rdtype: str) -> None:
         """As Resolver.prefetch."""
         question = (name.lower().removesuffix("."), rdtype)
+        if self._cache.get(question, time.monotonic()) is not None:
+            return
         asked = name_of(name)
-        if asked is not None and self._cache.get(question, time.monotonic()) is None:
+        if asked is not None:
             self._begin(question, asked)
 
     def _begin(self, question: Question, name: dns.name.Name) -> Future[Answer]:

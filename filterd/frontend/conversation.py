@@ -13,8 +13,9 @@ from typing import Protocol
 
 from filterd.engine.fallback import own_fault
 from filterd.engine.finish import Finished, strip_only
+from filterd.engine.judgement import MAX_FIELDS, MAX_HEADER_OCTETS
 from filterd.engine.runtime import Runtime
-from filterd.engine.session import MAX_FIELDS, MAX_HEADER_OCTETS, MailSession
+from filterd.engine.session import MailSession
 from filterd.frontend.pool import Pool
 from filterd.frontend.strand import Strand
 from filterd.mail.header import Field, Header

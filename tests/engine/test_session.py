@@ -8,8 +8,9 @@ import pytest
 from filterd.backend.zone import zone_resolver
 from filterd.engine import gather
 from filterd.engine.finish import DeleteField, InsertField
+from filterd.engine.judgement import MAX_FIELDS
 from filterd.engine.runtime import Runtime
-from filterd.engine.session import MAX_FIELDS, MailSession
+from filterd.engine.session import MailSession
 from filterd.lookup import Answer, Outcome, Resolver
 from filterd.mail.address import parse_path
 from filterd.mail.header import Field
@@ -314,7 +315,7 @@ def test_what_becomes_of_mail_that_we_fail_to_judge_is_declared(
     def broken(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("filterd.engine.session.decide", broken)
+    monkeypatch.setattr("filterd.engine.judgement.decide", broken)
     desk = Desk(
         f"version: 1\nserver: {{ on_error: {on_error} }}\nrules: [{{ name: a, when: message.size > 1, then: tag }}]\n"
     )

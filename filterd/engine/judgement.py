@@ -1,0 +1,281 @@
+"""One mail as it is judged, from MAIL to its end: when which check runs, and what all stages together come to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from filterd.backend.recorded import RecordingResolver
+from filterd.engine.fallback import HEADER_TOO_LARGE, NOT_SIGNED, not_judged, own_fault
+from filterd.engine.finish import Finished, finish, strip_only
+from filterd.engine.gather import Gather
+from filterd.engine.runtime import Runtime
+from filterd.engine.signing import Outbound, Signed
+from filterd.lookup import Answer, Resolver
+from filterd.mail.header import Header
+from filterd.mail.message import Author, author_of
+from filterd.mail.received import handover
+from filterd.mail.transaction import Client, ForwardPath, IPAddress, Stage, Transaction
+from filterd.policy.decide import decide, whose
+from filterd.policy.facts import Check, Facts
+from filterd.policy.results import Results
+from filterd.policy.schema import Network
+from filterd.policy.signers import may_write_as
+from filterd.policy.transcript import Judgement, Transcript
+from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Sign, Verdict
+
+#: A header section with more is refused; Postfix by default lets 102,400 octets a field through.
+MAX_FIELDS = 50_000
+MAX_HEADER_OCTETS = 8 * 1024 * 1024
+
+_CONTINUE = Verdict()
+_SPF = frozenset({Check.SPF})
+T = TypeVar("T")
+
+
+class MailJudgement:
+    """The judgement of one mail. `before` is what was judged of its connection."""
+
+    def __init__(self, runtime: Runtime, connection: Facts, before: Sequence[Judgement]) -> None:
+        self._runtime = runtime
+        self._policy = runtime.policy
+        self._connection = connection
+        self._transaction = connection.transaction
+        self._from_us: bool | None = None
+        self._recipients: list[ForwardPath] = []
+        self._header: Header | None = None
+        self._author: Author | None = None
+        self._author_allowed: bool | None = None
+        self._size = 0
+        self._results = Results()
+        self._gather = Gather()
+        self._judgements = list(before)
+        self._recorders: list[RecordingResolver] = []
+        self._outbound: Outbound | None = None
+        self._signed = Signed()
+        self._times: dict[str, float] = {}
+        self._refused: Verdict | None = None
+        # Whose address SPF judges: the client's, or the one that our outermost relay recorded.
+        self._origin = None if connection.client_relay else connection.transaction
+        self._at = runtime.clock.now()
+
+    def begun(self) -> Verdict:
+        """MAIL: whose mail it is is decided, and what strangers' checks will ask first is fetched."""
+        self._from_us = whose(self._policy, self._connection)
+        if not self._from_us:
+            resolver = self._resolver()
+            sender, helo = self._transaction.sender, self._transaction.helo
+            if sender is not None and sender.mailbox is not None:
+                resolver.prefetch(str(sender.mailbox.domain), "TXT")
+            elif helo:
+                resolver.prefetch(helo, "TXT")
+        return self._judge(Stage.MAIL)
+
+    def recipient(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
+        """RCPT: this recipient alone is judged."""
+        self._adopt(queue_id)
+        verdict = self._judge(Stage.RCPT, recipient)
+        if not verdict.disposition.final:
+            self._recipients.append(recipient)
+            if self._results.spf is None and self._origin is not None:
+                # Only now: a client that offers no recipient we know costs no SPF.
+                self._run(_SPF & self._policy.checks)
+        return verdict
+
+    def data(self, queue_id: str | None) -> Verdict:
+        """DATA: the recipients are complete."""
+        self._adopt(queue_id)
+        return self._judge(Stage.DATA)
+
+    def content(self, header: Header, queue_id: str | None) -> Verdict:
+        """The header section is complete."""
+        self._adopt(queue_id)
+        octets = sum(len(field.name) + len(field.value) + 3 for field in header)
+        self._size = octets + 2
+        if len(header) > MAX_FIELDS or octets > MAX_HEADER_OCTETS:
+            self._refused = HEADER_TOO_LARGE
+            return _CONTINUE
+        user, author = self._transaction.user, author_of(header)
+        self._header, self._author = header, author
+        self._author_allowed = may_write_as(self._policy.settings.senders, user, author)
+        if self._connection.client_relay:
+            self._origin = self._relayed(header)
+        if self._from_us:
+            self._outbound = Outbound(self._policy, author, user, self._resolver())
+        else:
+            self._gather.begin_content(header, author, self._runtime.clock.now(), self._resolver())
+        return self._judge(Stage.END_OF_HEADERS)
+
+    def body(self, chunk: bytes) -> None:
+        """A part of the body, in order."""
+        self._size += len(chunk)
+        if self._refused is not None:
+            return
+        if self._outbound is not None:
+            self._outbound.body(chunk)
+        else:
+            self._gather.body(chunk)
+
+    def end(self, queue_id: str | None) -> Finished:
+        """The mail is complete."""
+        self._adopt(queue_id)
+        began = self._runtime.clock.monotonic()
+        if self._header is None and self._refused is None:
+            # An MTA that sends no end of headers: a message without header section.
+            self.content(Header(), queue_id)
+        finished = self._finished(self._header or Header())
+        self._times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
+        self._record(finished.verdict, completed=True)
+        return finished
+
+    def aborted(self) -> None:
+        """Tell of a mail that did not reach its end only if a rule refused it: all others are the client's affair."""
+        verdict = next((each.verdict for each in self._judgements if each.verdict.disposition.final), None)
+        if verdict is not None:
+            self._record(verdict, completed=False)
+
+    def _finished(self, header: Header) -> Finished:
+        authserv_id = self._runtime.authserv_id
+        try:
+            if self._refused is not None:
+                return Finished(self._refused)
+            self._judge(Stage.END_OF_MESSAGE)
+            verdict = self._conclusion()
+            if self._outbound is not None and not verdict.disposition.final:
+                outbound = self._outbound
+                self._signed = self._timed("sign", lambda: self._sign(outbound, header))
+                verdict = NOT_SIGNED if self._signed.defer else verdict
+            return finish(verdict, self._transaction, header, self._results, authserv_id, self._signed.fields)
+        except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
+            self._gather.fault("finish", error)
+            return strip_only(own_fault(self._policy.settings), header, authserv_id)
+
+    def _sign(self, outbound: Outbound, header: Header) -> Signed:
+        runtime = self._runtime
+        signed = outbound.finish(header, int(runtime.clock.now()), runtime.publications, self._resolver())
+        if signed.fault:
+            self._gather.faults.append(signed.fault)
+        return signed
+
+    def _conclusion(self) -> Verdict:
+        """One verdict of all stages: the first that decided, with the edits of all."""
+        whole = [each.verdict for each in self._judgements if not each.recipient]
+        edits: list[Edit] = [edit for verdict in whole for edit in verdict.edits]
+        edits.append(Sign() if self._from_us else AddAuthenticationResults())
+        decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
+        decided = decided or not_judged(self._policy.settings, self._results) or _CONTINUE
+        return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits))
+
+    def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
+        self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
+        if self._decided() or not self._policy.judges(stage):
+            return _CONTINUE
+        try:
+            verdict = decide(self._policy, stage, self._facts(stage, recipient), self._results)
+        except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
+            self._gather.fault("decide", error)
+            verdict = own_fault(self._policy.settings)
+        self._judgements.append(Judgement(stage, verdict, recipient.text if recipient else None))
+        return verdict
+
+    def _facts(self, stage: Stage, recipient: ForwardPath | None) -> Facts:
+        return Facts(
+            self._whole_transaction(),
+            self._connection.client_trusted,
+            self._connection.client_relay,
+            self._from_us,
+            recipient,
+            self._header,
+            self._author,
+            self._author_allowed,
+            self._size if stage is Stage.END_OF_MESSAGE else None,
+        )
+
+    def _whole_transaction(self) -> Transaction:
+        """The transaction with the recipients so far: made on need, as most stages judge nothing."""
+        if len(self._transaction.recipients) != len(self._recipients):
+            self._transaction = replace(self._transaction, recipients=tuple(self._recipients))
+        return self._transaction
+
+    def _decided(self) -> bool:
+        return any(
+            each.verdict.disposition is not Disposition.CONTINUE and not each.recipient for each in self._judgements
+        )
+
+    def _run(self, checks: frozenset[Check]) -> None:
+        """Run what is needed and was not run yet. Mail from us is not judged as a stranger's."""
+        if self._from_us or not checks:
+            return
+        resolver, gather = self._resolver(), self._gather
+        spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
+        origin, author = self._origin, self._author
+        if Check.SPF in checks and spf is None and origin is not None:
+            spf = self._timed("spf", lambda: gather.spf(origin, resolver))
+        if Check.SPF_HELO in checks and helo is None and origin is not None:
+            helo = self._timed("spf", lambda: gather.spf_helo(origin, resolver))
+        if Check.DKIM in checks and dkim is None:
+            dkim = self._timed("dkim", lambda: gather.dkim(resolver))
+        if Check.DMARC in checks and dmarc is None and author is not None:
+            dmarc = self._timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), resolver))
+        self._results = Results(spf, helo, dkim, dmarc)
+
+    def _relayed(self, header: Header) -> Transaction:
+        """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""
+        networks = self._policy.settings.networks
+        for field in header.all("Received"):
+            found = handover(field)
+            if found is None:
+                break
+            if not within(found.ip, (*networks.relays, *networks.trusted)):
+                return replace(self._transaction, client=Client(found.ip), helo=found.helo)
+        return replace(self._transaction, client=Client(None), helo=None)
+
+    def _timed(self, part: str, find: Callable[[], T]) -> T:
+        began = self._runtime.clock.monotonic()
+        found = find()
+        self._times[part] = self._times.get(part, 0.0) + (self._runtime.clock.monotonic() - began) * 1000
+        return found
+
+    def _resolver(self) -> Resolver:
+        """DNS for the stage that begins: the MTA waits from now on, so the deadline counts from now."""
+        deadline = self._runtime.clock.monotonic() + self._policy.settings.dns.deadline
+        recorder = RecordingResolver(self._runtime.resolver(deadline))
+        self._recorders.append(recorder)
+        return recorder
+
+    def _adopt(self, queue_id: str | None) -> None:
+        """Postfix gives the queue id with the first accepted recipient."""
+        if queue_id and self._transaction.queue_id != queue_id:
+            self._transaction = replace(self._transaction, queue_id=queue_id)
+
+    def _record(self, verdict: Verdict, *, completed: bool) -> None:
+        answers: dict[tuple[str, str], Answer] = {}
+        for recorder in self._recorders:
+            answers.update({(answer.name, answer.rdtype): answer for answer in recorder.answers})
+        self._times["total"] = (self._runtime.clock.now() - self._at) * 1000
+        self._runtime.record(
+            Transcript(
+                transaction=self._whole_transaction(),
+                at=self._at,
+                policy=self._policy.digest,
+                authserv_id=self._runtime.authserv_id,
+                from_us=self._from_us,
+                author=self._author,
+                size=self._size if completed else None,
+                results=self._results,
+                signed=self._signed.names,
+                unsigned=self._signed.unsigned,
+                judgements=tuple(self._judgements),
+                verdict=verdict,
+                answers=tuple(answers.values()),
+                times=dict(self._times),
+                completed=completed,
+                fault="; ".join(self._gather.faults) or None,
+            )
+        )
+
+
+def within(ip: IPAddress | None, networks: Sequence[Network]) -> bool:
+    """Whether an address lies in any of the networks; an IPv4 address that is mapped into IPv6 is what it was."""
+    mapped = getattr(ip, "ipv4_mapped", None)
+    address = mapped or ip
+    return address is not None and any(address in network for network in networks)
