@@ -1,6 +1,7 @@
 """DNS for the tests of filterd.dmarc: a few records, every question written down."""
 
 from filterd.lookup import Answer, Outcome, ZoneResolver
+from filterd.mail.domain import Domain
 from filterd.mail.reason import Reason
 
 
@@ -37,3 +38,15 @@ class Zone(ZoneResolver):
     @property
     def prefetched(self) -> list[str]:
         return [name for kind, name in self.events if kind == "prefetch"]
+
+
+class Suffixes:
+    """A public suffix list of a few names; every top-level domain is one, too."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def organizational_domain(self, domain: Domain) -> Domain:
+        labels = domain.labels
+        depth = max([1, *(name.count(".") + 1 for name in self._names if domain.under(Domain(name)))])
+        return Domain(".".join(labels[-depth - 1 :]))

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from filterd.dkim.verify import DkimCode, DkimResult
-from filterd.dmarc.org_domain import Finder, by_tree_walk, organizational_domain
-from filterd.dmarc.record import Alignment, PublicSuffix, Record, Request
-from filterd.dmarc.tree_walk import Found, Walk, prefetch, query_names, tree_walk
+from filterd.dmarc.discovery import discover
+from filterd.dmarc.org_domain import PublicSuffixes, organization_of
+from filterd.dmarc.record import Alignment, Record, Request
+from filterd.dmarc.tree_walk import Found, prefetch, query_names
 from filterd.lookup import Outcome, Resolver
 from filterd.mail.domain import Domain
 from filterd.mail.message import Author
@@ -65,39 +66,35 @@ def names_to_prefetch(domain: Domain) -> tuple[str, ...]:
     return query_names(domain)
 
 
-def evaluate(author: Author, spf: SpfResult | None, dkim: tuple[DkimResult, ...], resolver: Resolver) -> DmarcResult:
-    """Judge a message by its author, the SPF result of its MAIL FROM, and all its DKIM results (RFC 9989 5.3)."""
+def evaluate(
+    author: Author,
+    spf: SpfResult | None,
+    dkim: tuple[DkimResult, ...],
+    resolver: Resolver,
+    suffixes: PublicSuffixes | None = None,
+) -> DmarcResult:
+    """Judge a message by its author, the SPF result of its MAIL FROM, and all its DKIM results (RFC 9989 5.3).
+
+    With a public suffix list, as RFC 7489 had it.
+    """
     if author.domain is None:
         return DmarcResult(DmarcCode.PERMERROR, None, reason=author.reason or Reason.DMARC_NO_AUTHOR)
-    walk = tree_walk(author.domain, resolver)
-    organization = organizational_domain(walk)
-    found = _governing(walk, organization)
+    discovery = discover(author.domain, resolver, suffixes)
+    found, organization = discovery.found, discovery.organization
     if found is None:
         none = DmarcResult(DmarcCode.NONE, author.domain, reason=Reason.DMARC_NO_RECORD)
-        failed = DmarcResult(DmarcCode.TEMPERROR, author.domain, reason=walk.failure)
-        result = failed if walk.failure else none
+        failed = DmarcResult(DmarcCode.TEMPERROR, author.domain, reason=discovery.failure)
+        result = failed if discovery.failure else none
     elif found.record.p is None:
         detail = f"p, sp or np at _dmarc.{found.domain} is no request"
         result = DmarcResult(
             DmarcCode.PERMERROR, author.domain, found.domain, reason=Reason.DMARC_RECORD, detail=detail
         )
     else:
-        alignments = _Alignments(author.domain, organization, resolver, by_tree_walk)
+        alignments = _Alignments(author.domain, organization, resolver, suffixes)
         identifiers = _spf_identifiers(spf, found.record), _dkim_identifiers(dkim, found.record)
         result = _judged(author.domain, found, alignments, *identifiers, resolver)
     return result if isinstance(organization, Reason) else replace(result, organizational_domain=organization)
-
-
-def _governing(walk: Walk, organization: Domain | Reason) -> Found | None:
-    """The record that applies: the author domain's, else its organization's, else the public suffix's."""
-    # RFC 9989 4.10.1
-    for domain in (walk.start, organization):
-        for found in walk.found:
-            if found.domain == domain:
-                return found
-    if walk.found and walk.found[-1].record.psd is PublicSuffix.YES:
-        return walk.found[-1]
-    return None
 
 
 def _judged(
@@ -119,6 +116,7 @@ def _judged(
         reason = alignments.doubt((*from_spf, *from_dkim)) or failure
         code, reason = (DmarcCode.TEMPERROR, reason) if reason else (DmarcCode.FAIL, Reason.DMARC_NOT_ALIGNED)
     testing = found.record.testing
+    tested = f", tested only ({'t=y' if found.record.pct == 100 else f'pct={found.record.pct}'})"
     return DmarcResult(
         code,
         author,
@@ -129,7 +127,7 @@ def _judged(
         aligned_dkim=aligned_dkim,
         testing=testing,
         reason=reason,
-        detail=f"{tag}={published} at _dmarc.{found.domain}" + (", tested only (t=y)" if testing else ""),
+        detail=f"{tag}={published} at _dmarc.{found.domain}" + (tested if testing else ""),
     )
 
 
@@ -175,17 +173,19 @@ def _dkim_identifiers(dkim: tuple[DkimResult, ...], record: Record) -> tuple[_Id
 class _Alignments:
     """Compares identifiers with the author domain, and asks DNS for no more than that takes (RFC 9989 4.10.2)."""
 
-    def __init__(self, author: Domain, organization: Domain | Reason, resolver: Resolver, find: Finder) -> None:
+    def __init__(
+        self, author: Domain, organization: Domain | Reason, resolver: Resolver, suffixes: PublicSuffixes | None
+    ) -> None:
         self._author = author
         self._organization = organization
         self._resolver = resolver
-        self._find = find
+        self._suffixes = suffixes
         self._found: dict[Domain, Domain | Reason] = {}
 
     def prefetch(self, identifiers: tuple[_Identifier, ...]) -> None:
         """Have the walks of all identifiers that need one asked at once."""
         for each in identifiers:
-            if self._without_asking(each) is None:
+            if self._suffixes is None and self._without_asking(each) is None:
                 prefetch(each.domain, self._resolver)
 
     def any_of(self, identifiers: tuple[_Identifier, ...]) -> bool:
@@ -207,7 +207,7 @@ class _Alignments:
         if known is not None:
             return known
         if identifier.domain not in self._found:
-            self._found[identifier.domain] = self._find(identifier.domain, self._resolver)
+            self._found[identifier.domain] = organization_of(identifier.domain, self._resolver, self._suffixes)
         organization = self._found[identifier.domain]
         return organization if isinstance(organization, Reason) else organization == self._organization
 

@@ -1,6 +1,6 @@
-"""Which domain stands for the organization that a name belongs to (RFC 9989 4.10.2)."""
+"""Which domain stands for the organization that a name belongs to (RFC 9989 4.10.2; RFC 7489 3.2)."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from filterd.dmarc.record import PublicSuffix
 from filterd.dmarc.tree_walk import Walk, tree_walk
@@ -8,13 +8,22 @@ from filterd.lookup import Resolver
 from filterd.mail.domain import Domain
 from filterd.mail.reason import Reason
 
-#: Finds the organizational domain of a name, or why it cannot be found now.
-Finder = Callable[[Domain, Resolver], Domain | Reason]
+
+class PublicSuffixes(Protocol):
+    """The public suffix list: under which names others register theirs."""
+
+    def organizational_domain(self, domain: Domain) -> Domain:
+        """The longest public suffix of the name with one label more; a public suffix itself stands for itself."""
+        ...
 
 
-def by_tree_walk(domain: Domain, resolver: Resolver) -> Domain | Reason:
-    """The organizational domain as DNS says."""
-    return organizational_domain(tree_walk(domain, resolver))
+def organization_of(domain: Domain, resolver: Resolver, suffixes: PublicSuffixes | None) -> Domain | Reason:
+    """The organizational domain as DNS says, or why it cannot say now; as the list says where there is one."""
+    return (
+        organizational_domain(tree_walk(domain, resolver))
+        if suffixes is None
+        else suffixes.organizational_domain(domain)
+    )
 
 
 def organizational_domain(walk: Walk) -> Domain | Reason:

@@ -33,9 +33,14 @@ class Walk:
     failure: Reason | None = None
 
 
+def query_name(domain: Domain) -> str:
+    """Where a domain publishes its record."""
+    return f"_dmarc.{domain.name}"
+
+
 def query_names(start: Domain) -> tuple[str, ...]:
     """The names whose TXT records a walk may need, in its order."""
-    return tuple(_query_name(domain) for domain in _domains(start))
+    return tuple(query_name(domain) for domain in _domains(start))
 
 
 def prefetch(start: Domain, resolver: Resolver) -> None:
@@ -49,7 +54,7 @@ def tree_walk(start: Domain, resolver: Resolver) -> Walk:
     prefetch(start, resolver)
     found: list[Found] = []
     for domain in _domains(start):
-        answer = resolver.lookup(_query_name(domain), "TXT")
+        answer = resolver.lookup(query_name(domain), "TXT")
         if answer.outcome is Outcome.TEMPFAIL:
             return Walk(start, tuple(found), answer.reason or Reason.DNS_SERVFAIL)
         records = [record for text in answer.texts if (record := parse(text))]
@@ -66,7 +71,3 @@ def _domains(start: Domain) -> tuple[Domain, ...]:
     labels = start.labels
     above = min(_MAX_LABELS_ABOVE, len(labels) - 1)
     return (start, *(Domain(".".join(labels[-count:])) for count in range(above, 0, -1)))
-
-
-def _query_name(domain: Domain) -> str:
-    return f"_dmarc.{domain.name}"

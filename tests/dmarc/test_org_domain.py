@@ -3,7 +3,7 @@
 import pytest
 from dmarc_zone import Zone
 
-from filterd.dmarc.org_domain import by_tree_walk
+from filterd.dmarc.org_domain import organization_of
 from filterd.mail.domain import Domain
 from filterd.mail.reason import Reason
 
@@ -42,16 +42,16 @@ RECORD = "v=DMARC1; p=none"
     ],
 )
 def test_organizational_domain(start: str, records: dict[str, str | list[str]], expected: str) -> None:
-    assert Domain(expected) == by_tree_walk(Domain(start), Zone(records))
+    assert Domain(expected) == organization_of(Domain(start), Zone(records), None)
 
 
 def test_failure_leaves_it_open() -> None:
     zone = Zone({"mail.example.com": RECORD}, broken=("_dmarc.com",))
 
-    assert Reason.DNS_TIMEOUT is by_tree_walk(Domain("mail.example.com"), zone)
+    assert Reason.DNS_TIMEOUT is organization_of(Domain("mail.example.com"), zone, None)
 
 
 def test_failure_above_psd_does_not() -> None:
     zone = Zone({"example.com": f"{RECORD}; psd=n"}, broken=("_dmarc.com",))
 
-    assert Domain("example.com") == by_tree_walk(Domain("mail.example.com"), zone)
+    assert Domain("example.com") == organization_of(Domain("mail.example.com"), zone, None)

@@ -1,4 +1,4 @@
-"""filterd.dmarc.record: RFC 9989 4.7, 4.8 and the fallback of 4.10.1."""
+"""filterd.dmarc.record: RFC 9989 4.7, 4.8 and the fallback of 4.10.1; RFC 7489 6.3 and the fallback of 6.6.3."""
 
 import pytest
 from hypothesis import given
@@ -78,6 +78,33 @@ def test_request_that_cannot_be_read(tags: bytes) -> None:
     assert Record(NONE, rua=RUA) == parse(b"v=DMARC1; " + tags + b"; rua=mailto:a@example.org")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"v=DMARC1; p=reject", Record(REJECT)),
+        (b"v=DMARC1; p=none; sp=quarantine; adkim=s", Record(NONE, QUARANTINE, adkim=Alignment.STRICT)),
+        # p= is required
+        (b"v=DMARC1", Record(None)),
+        (b"v=DMARC1; sp=reject", Record(None)),
+        (b"v=DMARC1; rua=mailto:a@example.org", Record(NONE, rua=RUA)),
+        (b"v=DMARC1; p=reject; sp=block", Record(None)),
+        # not known yet
+        (b"v=DMARC1; p=reject; np=block; psd=y; t=y", Record(REJECT)),
+        # pct
+        (b"v=DMARC1; p=reject; pct=50", Record(REJECT, testing=True, pct=50)),
+        (b"v=DMARC1; p=reject; pct=0", Record(REJECT, testing=True, pct=0)),
+        (b"v=DMARC1; p=reject; pct=007", Record(REJECT, testing=True, pct=7)),
+        *(
+            (b"v=DMARC1; p=reject; pct=" + value, Record(REJECT))
+            for value in (b"", b"100", b"101", b"-1", b"5%", b"\xb2")
+        ),
+        (b"v=DMARC1; p=reject; pct=5; pct=6", Record(REJECT)),
+    ],
+)
+def test_reads_as_rfc_7489_has_it(text: bytes, expected: Record) -> None:
+    assert expected == parse(text, rfc7489=True)
+
+
 def test_one_level_lower() -> None:
     assert tuple(request.one_level_lower for request in Request) == (NONE, NONE, QUARANTINE)
 
@@ -85,6 +112,7 @@ def test_one_level_lower() -> None:
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda rest: b"v=DMARC1;" + rest))
 def test_raises_nothing(text: bytes) -> None:
     parse(text)
+    parse(text, rfc7489=True)
 
 
 def test_number_of_addresses_is_bounded() -> None:
