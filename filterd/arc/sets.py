@@ -29,6 +29,7 @@ from filterd.mail.reason import Reason
 MAX_SETS = 50
 #: Of all ARC fields together: twice what fifty sets of the large providers take.
 MAX_OCTETS = 262_144
+_MAX_HEAD = 1_000  # octets, in which an ARC-Authentication-Results field says its number
 
 RESULTS = "ARC-Authentication-Results"
 MESSAGE_SIGNATURE = "ARC-Message-Signature"
@@ -158,7 +159,7 @@ def _position(text: str) -> int | None:
 
 def _results_head(value: bytes) -> tuple[int, int] | None:
     """The instance of an ARC-Authentication-Results field, and where its results begin."""
-    text, at, tokens = value.decode("latin-1"), 0, []
+    text, at, tokens = value[:_MAX_HEAD].decode("latin-1"), 0, []
     for form in _HEAD:
         token = form.match(text, _after_space(text, at))
         if token is None:

@@ -37,14 +37,21 @@ class ArcCode(StrEnum):
 class Hop:
     """What one hop of a chain that holds has sealed.
 
-    `sealer` and `selector` are d= and s= of its ARC-Seal; `results` is what it found when the message came in, None
-    where that cannot be read.
+    `sealer` and `selector` are d= and s= of its ARC-Seal.
     """
 
     instance: int
     sealer: Domain
     selector: str
-    results: AuthenticationResults | None
+    results_field: Field
+
+    @property
+    def results(self) -> AuthenticationResults | None:
+        """What it found when the message came in; None where that cannot be read.
+
+        Read when asked for: few hops are believed, and strangers can make reading costly.
+        """
+        return read_results(self.results_field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ class ArcVerification:
             len(self._sets),
             oldest_pass=0 if oldest == 1 else oldest,
             hops=tuple(
-                Hop(each.instance, each.seal.sdid, each.seal.selector, read_results(each.results_field))
+                Hop(each.instance, each.seal.sdid, each.seal.selector, each.results_field)
                 for each in reversed(self._sets)
             ),
         )

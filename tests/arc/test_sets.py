@@ -212,6 +212,12 @@ def test_results_are_read_behind_the_number(value: bytes) -> None:
     assert AuthenticationResults(AUTHSERV_ID, ()) == read_results(Field(b"ARC-Authentication-Results", value))
 
 
+def test_a_number_behind_many_comments_is_not_looked_for() -> None:
+    for comments, read in ((400, True), (600, False)):
+        field = Field(b"ARC-Authentication-Results", b"()" * comments + b"i=1; mx.list.example; none")
+        assert (read_results(field) is not None) is read
+
+
 @pytest.mark.parametrize("value", [b"", b" i=1", b" i=1;", b" i=1; a b c", b" i=1; x; \xff", b" (i=1; x; none"])
 def test_results_that_cannot_be_read_are_none(value: bytes) -> None:
     assert read_results(Field(b"ARC-Authentication-Results", value)) is None
