@@ -33,6 +33,7 @@ ONE_ROOM = {
     "Milter": "frontend",
     "milter": "frontend",
     "dns": "backend",
+    "publicsuffixlist": "backend",
     "aiosmtpd": "mta",
 }
 NEIGHBOUR = {"mta": {"mta", "mail", "wire", "lookup"}}  # it is a client of filterd, as Postfix is
