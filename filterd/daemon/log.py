@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+_BARE = re.compile(r"[^\s\"=\\]+")
 # One hostile value must not push all others out of a line that a collector cuts.
 _MAX_TEXT = 4000
 
@@ -30,7 +31,7 @@ def configure(form: LogFormat) -> None:
     """Set up the log: once, before the first fork."""
     render: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if form is LogFormat.LOGFMT:
-        render = structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"], bool_as_flag=False)
+        render = _logfmt
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -91,10 +92,24 @@ def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return {key: value if isinstance(value, int | float) else _text(str(value)) for key, value in event.items()}
 
 
+def _logfmt(_: object, __: str, event: MutableMapping[str, Any]) -> str:
+    """The line as key=value; structlog's own looks at every character of every key, for a third of a line's cost."""
+    first = {key: event.pop(key) for key in ("time", "level", "event")}
+    return " ".join(f"{key}={_quoted(value)}" for key, value in (first | dict(event)).items())
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    if _BARE.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _text(value: str) -> str:
     if len(value) > _MAX_TEXT:
         value = value[:_MAX_TEXT] + "..."
-    value = _PASSWORD.sub(r"\1***@", value)
+    if "://" in value:
+        value = _PASSWORD.sub(r"\1***@", value)
     if value.isprintable():
         return value
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)

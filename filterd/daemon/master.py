@@ -195,21 +195,20 @@ class Master:
             notify("READY=1")
 
     def _reap(self) -> None:
-        for pid in list(self._leaving):
-            if _ended(pid) is not None:
-                self._leaving.discard(pid)
         for generation, place in self._places():
             how = None if place.pid is None else _ended(place.pid)
             if how is None:
                 continue
             log.warning("worker ended", pid=place.pid, how=how, generation=generation.number)
             place.pid, place.ready = None, False
-            if generation is self._next:
-                self._next = None
-                self._leave(generation, GO_SOON)
-                self._reloaded("reload failed, the old policy stays")
-                return
-            self._put_off(place)
+            if generation is not self._next:
+                self._put_off(place)
+                continue
+            self._next = None
+            self._leave(generation, GO_SOON)
+            self._reloaded("reload failed, the old policy stays")
+            break
+        self._leaving = {pid for pid in self._leaving if _ended(pid) is None}
 
     def _put_off(self, place: _Place) -> None:
         """Decide when a worker that died is replaced: at once, unless it dies again and again."""

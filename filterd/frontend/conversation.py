@@ -152,7 +152,9 @@ class Conversation:
         self._in_message = True
         if self._lost is None:
             self._strand.put(self._begin, _EVENT, soon=False)
-        return self._ask(Stage.MAIL, lambda: self._session.mail(sender, user, queue_id))
+        verdict = self._ask(Stage.MAIL, lambda: self._session.mail(sender, user, queue_id))
+        self._in_message = not verdict.disposition.final
+        return verdict
 
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         return self._ask(Stage.RCPT, lambda: self._session.rcpt(recipient, queue_id))
@@ -201,10 +203,15 @@ class Conversation:
         """The connection is over."""
         self._strand.put(self._close, 0)
 
-    def fail(self, where: str, error: BaseException) -> Verdict:
-        """Something did not reach the engine, or not in time: that settles the message, or the connection."""
+    @property
+    def in_message(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._in_message
+
+    def fail(self, where: str, error: BaseException, *, for_good: bool = False) -> Verdict:
+        """Something did not reach the engine, or not in time: that settles the message, or all of the connection."""
         self._lost = self._fault(where, error)
-        self._lost_for_good |= not self._in_message
+        self._lost_for_good |= for_good
         return self._lost
 
     def _ask(self, stage: Stage, call: Callable[[], Verdict]) -> Verdict:

@@ -48,14 +48,13 @@ _LINK: ContextVar["_Link | None"] = ContextVar("link", default=None)
 class _Link:
     """What belongs to one libmilter session."""
 
-    __slots__ = ("connected", "context", "conversation", "in_message", "leading_space")
+    __slots__ = ("connected", "context", "conversation", "leading_space")
 
     def __init__(self, context: Any, conversation: Conversation, leading_space: bool) -> None:
         self.context = context
         self.conversation = conversation
         self.leading_space = leading_space
         self.connected = False
-        self.in_message = False
 
     def macro(self, name: str) -> str | None:
         """A macro of the MTA; None where it is not set, or not UTF-8."""
@@ -141,7 +140,6 @@ class MilterFrontend:
 
     @_callback(Stage.MAIL)
     def _mail(self, link: _Link, path: bytes, *parameters: bytes) -> Verdict:
-        link.in_message = True
         sender = ReversePath(*_path(path))
         return link.conversation.mail(sender, link.macro("{auth_authen}"), link.macro("i"))
 
@@ -178,12 +176,10 @@ class MilterFrontend:
                 link.context.addheader(edit.name, edit.value, edit.index)
             else:
                 link.context.chgheader(edit.name, edit.index, edit.value)
-        link.in_message = False
         return finished.verdict
 
     @_callback(None)
     def _abort(self, link: _Link) -> None:
-        link.in_message = False
         link.conversation.abort()
 
     @_callback(None)
@@ -209,7 +205,8 @@ class MilterFrontend:
             self._reception.fault(where, error)
             return int(libmilter.TEMPFAIL)
         try:
-            return self.result(link, stage, link.conversation.fail(where, error))
+            for_good = stage in (Stage.CONNECT, Stage.HELO)
+            return self.result(link, stage, link.conversation.fail(where, error, for_good=for_good))
         except BaseException as second:  # noqa: BLE001 - see _callback
             self._reception.fault(where, second)
             return int(libmilter.TEMPFAIL)
@@ -232,14 +229,14 @@ def _take_undecodable(previous: _Hook) -> _Hook:
         try:
             if not link.connected:
                 # The client's address came with the name, and is lost: nobody may pass for a local client.
-                link.conversation.fail("connect", error)
-            elif not link.in_message:
+                link.conversation.fail("connect", error, for_good=True)
+            elif not link.conversation.in_message:
                 name = error.object.decode("utf-8", "surrogateescape")
                 link.conversation.unanswered_helo(name, link.macro("{tls_version}"))
             # Else it is the name of a header field, and no signature, rule or program can name that field (RFC 5322
             # 2.2, RFC 6532 3.2): it passes, and the engine does not see it.
         except BaseException as second:  # noqa: BLE001 - see _callback
-            link.conversation.fail("undecodable", second)
+            link.conversation.fail("undecodable", second, for_good=True)
 
     return hook
 
