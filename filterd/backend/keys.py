@@ -7,12 +7,15 @@ import grp
 import os
 import pwd
 import stat
+from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from filterd.dkim.key_record import KeyType
 from filterd.dkim.sign import SigningKey, SigningKeyError
@@ -53,14 +56,30 @@ def parse_key(pem: bytes, path: Path) -> SigningKey:
         raise KeyFileError(f"{path}: {error}") from None
 
 
+def pem_of(text: str, place: str) -> bytes:
+    """PEM of a key that is written as PEM or as base64 of DER; `place` is what the error names. Raises KeyFileError."""
+    if text.startswith("-----BEGIN"):
+        return text.encode("utf-8")
+    try:
+        key = load_der_private_key(b64decode(text, validate=True), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyFileError(f"{place}: this is no unencrypted private key") from None
+    return _pem(key)
+
+
 def new_key(kind: KeyType, bits: int = 2048) -> bytes:
     """A new key as PEM (PKCS #8). `bits` is for RSA."""
-    key: RSAPrivateKey | Ed25519PrivateKey = (
-        generate_private_key(public_exponent=65537, key_size=bits)
-        if kind is KeyType.RSA
-        else Ed25519PrivateKey.generate()
-    )
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    if kind is KeyType.RSA:
+        return _pem(generate_private_key(public_exponent=65537, key_size=bits))
+    return _pem(Ed25519PrivateKey.generate())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for keys, unless it exists. Raises KeyFileError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from None
 
 
 def owner_for(directory: Path, named: str | None) -> Owner | None:
@@ -105,6 +124,10 @@ def write_key(path: Path, pem: bytes, owner: Owner | None = None) -> None:
         with suppress(OSError):
             path.unlink()
         raise KeyFileError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _pem(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _read(path: Path) -> tuple[bytes, int]:

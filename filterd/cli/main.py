@@ -9,6 +9,7 @@ COMMANDS = {
     "run": "The daemon: judge mail for an MTA.",
     "check": "Validate a policy; show when its rules run and what they cost.",
     "explain": "Judge a stored mail and say why.",
+    "key": "DKIM keys: make them, show their DNS records, see whether they are published.",
     "mta": "The bundled mail server, to try and test with.",
     "demo": "The main job, on one machine, in one command.",
 }
