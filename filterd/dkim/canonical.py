@@ -7,11 +7,10 @@ and keys.
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-import dkim as dkimpy
-
 from filterd.mail.header import Field, Header
 
 _CRLF = b"\r\n"
+_WSP = b" \t"
 _BLANK_LINES = _CRLF * 4096
 
 
@@ -54,8 +53,9 @@ def canonical_fields(fields: Iterable[Field], canonicalization: Canonicalization
     """The fields' canonical octets, each with its CRLF (RFC 6376 3.4.1, 3.4.2)."""
     if canonicalization is Canonicalization.SIMPLE:
         return b"".join(field.raw for field in fields)
-    pairs = dkimpy.canonicalization.Relaxed.canonicalize_headers([(field.name, field.value) for field in fields])
-    return b"".join(b"%s:%s" % pair for pair in pairs)
+    # RFC 6376 2.8: white space is space and tab. Other verifiers take form feeds and the like for it, too.
+    lines = [b"%s:%s\r\n" % (field.key, field.value.replace(_CRLF, b"").strip(_WSP)) for field in fields]
+    return _squeeze(b"".join(lines))
 
 
 class CanonicalBody:

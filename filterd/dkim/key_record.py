@@ -83,9 +83,9 @@ def parse_key_record(record: bytes) -> KeyRecord:
 
 
 def _key_record(tags: dict[str, bytes]) -> KeyRecord:
-    # RFC 6376 3.6.1, v=: where present it is the first tag and DKIM1, or the record is discarded.
-    if "v" in tags and (next(iter(tags)) != "v" or tags["v"] != b"DKIM1"):
-        raise KeyRecordError(Reason.DKIM_KEY_SYNTAX, "v= is not DKIM1, or not the first tag")
+    # RFC 6376 3.6.1 wants v= to be the first tag; verifiers look for it anywhere, so that such records are published.
+    if tags.get("v", b"DKIM1") != b"DKIM1":
+        raise KeyRecordError(Reason.DKIM_KEY_SYNTAX, "v= is not DKIM1")
     if "p" not in tags:
         raise KeyRecordError(Reason.DKIM_KEY_SYNTAX, "p= is missing")
     if not tags["p"]:
@@ -94,7 +94,8 @@ def _key_record(tags: dict[str, bytes]) -> KeyRecord:
         kind = KeyType(tags.get("k", b"rsa").decode("latin-1"))
     except ValueError:
         raise KeyRecordError(Reason.DKIM_KEY_TYPE, "k= is unknown") from None
-    octets = base64_octets(tags["p"])
+    # A record longer than one string is often published with the quotes between its strings. Verifiers skip them.
+    octets = base64_octets(tags["p"].replace(b'"', b""))
     key = _rsa(octets) if kind is KeyType.RSA else _ed25519(octets)
     flags = words(tags.get("t", b""))
     return KeyRecord(

@@ -68,9 +68,15 @@ def words(value: bytes) -> tuple[str, ...]:
         raise TagListError("a colon-separated list has an 8-bit character") from None
 
 
-def base64_octets(value: bytes) -> bytes:
-    """Decode a base64string, which may have white space anywhere (RFC 6376 2.10). Raises TagListError."""
+def base64_octets(value: bytes, padded: bool = True) -> bytes:
+    """Decode a base64string, which may have white space anywhere (RFC 6376 2.10). Raises TagListError.
+
+    Where it need not be `padded`, equals signs may be missing at its end.
+    """
+    digits = value.translate(None, _WSP)
+    if not padded:
+        digits += b"=" * (-len(digits) % 4)
     try:
-        return binascii.a2b_base64(value.translate(None, _WSP), strict_mode=True)
+        return binascii.a2b_base64(digits, strict_mode=True)
     except binascii.Error:
         raise TagListError("the value is no base64") from None

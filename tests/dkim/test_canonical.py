@@ -122,9 +122,33 @@ def test_work_grows_with_the_body_only(unit: bytes, algorithm: Canonicalization)
 
 NAMES = st.sampled_from([b"From", b"from", b"To", b"Subject", b"SUBJECT", b"X-a"])
 FIELD_VALUES = st.lists(
-    st.sampled_from([b" ", b"\t", b"  ", b"\r\n ", b"\r\n\t", b"a", b"\xc3\xbc", b":", b"words"]), max_size=12
+    st.sampled_from(
+        [b" ", b"\t", b"  ", b"\r\n ", b"\r\n\t", b"a", b"\xc3\xbc", b":", b"words", b"\0", b"\x1f", b"\xa0", b"a\rb"]
+    ),
+    max_size=12,
 ).map(b"".join)
 HEADERS = st.lists(st.builds(Field, NAMES, FIELD_VALUES), max_size=12).map(Header.of)
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        (b"", b""),
+        (b" \t \r\n ", b""),
+        (b"\r\n a", b"a"),
+        (b" a\r\n\tb\r\n \t c \t", b"a b c"),
+        (b"a\t \tb", b"a b"),
+        # White space is space and tab (RFC 6376 2.8), a line ends in CRLF. dkimpy strips all of these at the ends of a
+        # value, OpenDKIM takes the first three for spaces everywhere.
+        (b" \va\v b\v ", b"\va\v b\v"),
+        (b" \fa\f b\f ", b"\fa\f b\f"),
+        (b" \ra\r b\r ", b"\ra\r b\r"),
+        (b" \na\n b\n ", b"\na\n b\n"),
+    ],
+)
+def test_a_value_in_relaxed_form(value: bytes, canonical: bytes) -> None:
+    """RFC 6376 3.4.2."""
+    assert canonical_fields([Field(b"SUBJect \t", value)], RELAXED) == b"subject:" + canonical + b"\r\n"
 
 
 def dkimpy_pairs(header: Header) -> list[tuple[bytes, bytes]]:

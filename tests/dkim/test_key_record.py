@@ -66,6 +66,10 @@ def test_what_a_key_may_be_used_for() -> None:
         b"k=rsa; p=" + of_numbers(2048, 3),
         b"k=rsa; p=" + of_numbers(2048, (1 << 64) - 1),
         b"n=\xc3\xbc; p=" + RSA,
+        # Against the grammar, but OpenDKIM, dkimpy and Mail::DKIM read them: tests/interop.
+        b"k=rsa; v=DKIM1; p=" + RSA,
+        b"k=rsa; p=" + RSA + b"; v=DKIM1",
+        b'v=DKIM1; p="' + RSA[:20] + b'" "' + RSA[20:] + b'"',
     ],
 )
 def test_other_records_with_a_key(record: bytes) -> None:
@@ -78,7 +82,10 @@ def test_other_records_with_a_key(record: bytes) -> None:
         (b"", Reason.DKIM_KEY_SYNTAX),
         (b"v=DKIM1", Reason.DKIM_KEY_SYNTAX),
         (b"v=spf1 -all", Reason.DKIM_KEY_SYNTAX),
-        (b"k=rsa; v=DKIM1; p=" + RSA, Reason.DKIM_KEY_SYNTAX),
+        (b"k=rsa; v=DKIM2; p=" + RSA, Reason.DKIM_KEY_SYNTAX),
+        (b"k=rsa; v=; p=" + RSA, Reason.DKIM_KEY_SYNTAX),
+        (b"'k=rsa; p=" + RSA + b"'", Reason.DKIM_KEY_SYNTAX),
+        (b'p=""', Reason.DKIM_KEY_SYNTAX),
         (b"v=DKIM2; p=" + RSA, Reason.DKIM_KEY_SYNTAX),
         (b"v=dkim1; p=" + RSA, Reason.DKIM_KEY_SYNTAX),
         (b"p=" + RSA + b"; p=" + RSA, Reason.DKIM_KEY_SYNTAX),

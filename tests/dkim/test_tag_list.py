@@ -144,8 +144,21 @@ def test_what_is_no_base64_is_an_error(text: bytes) -> None:
         base64_octets(text)
 
 
+@pytest.mark.parametrize(("text", "octets"), [(b"YQ", b"a"), (b"Y Q=", b"a"), (b"YWI", b"ab"), (b"YWJj", b"abc")])
+def test_padding_may_be_missing_where_one_says_so(text: bytes, octets: bytes) -> None:
+    assert base64_octets(text, padded=False) == octets
+
+
+@pytest.mark.parametrize("text", [b"Y", b"=", b"YWJjZ", b"YQ==Y", b"Y-", b"Y=Q"])
+def test_but_never_digits(text: bytes) -> None:
+    with pytest.raises(TagListError):
+        base64_octets(text, padded=False)
+
+
 @given(st.binary(max_size=40))
 def test_base64_raises_nothing_else(text: bytes) -> None:
     assert base64_octets(b64encode(text)) == text
-    with suppress(TagListError):
-        base64_octets(text)
+    assert base64_octets(b64encode(text).rstrip(b"="), padded=False) == text
+    for padded in (True, False):
+        with suppress(TagListError):
+            base64_octets(text, padded)
