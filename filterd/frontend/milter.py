@@ -229,6 +229,7 @@ def _take_undecodable(previous: _Hook) -> _Hook:
         try:
             if not link.connected:
                 # The client's address came with the name, and is lost: nobody may pass for a local client.
+                link.connected = True
                 link.conversation.fail("connect", error, for_good=True)
             elif not link.conversation.in_message:
                 name = error.object.decode("utf-8", "surrogateescape")

@@ -173,9 +173,11 @@ def test_an_edit_that_the_mta_did_not_offer_is_a_fault_and_defers(judging: Milte
         mta.negotiate(actions=Action.QUARANTINE)
         mta.say(Connect(b"client.example"))
         answer = mta.send(queue_id="edit")
+        second = mta.send()
 
     assert isinstance(answer, ReplyCode)
     assert answer.text.startswith(DEFERRED)
+    assert second == Accept()
 
 
 def test_a_held_mail_is_quarantined_and_accepted(judging: MilterProcess) -> None:
