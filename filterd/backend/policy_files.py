@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from filterd.backend.keys import load_key
+from filterd.backend.public_suffixes import load_public_suffixes
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.load import load
 from filterd.policy.nodes import MAX_SIZE
@@ -19,4 +20,4 @@ def load_policy(path: Path) -> Policy:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise PolicyErrors([PolicyError(str(path), line, 1, "", "is not UTF-8 text")]) from None
-    return load(text, str(path), lambda file: load_key(path.parent / file))
+    return load(text, str(path), lambda file: load_key(path.parent / file), load_public_suffixes)

@@ -7,11 +7,13 @@ from typing import TypeVar
 
 from filterd.dkim.verify import DkimCode, DkimResult, Verification
 from filterd.dmarc.evaluate import DmarcCode, DmarcResult, evaluate, names_to_prefetch
+from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.lookup import Resolver
 from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.reason import Reason
 from filterd.mail.transaction import Transaction
+from filterd.policy.rules import Policy
 from filterd.spf.check import SpfCode, SpfIdentity, SpfResult, check_helo, check_mail_from
 
 T = TypeVar("T")
@@ -20,7 +22,8 @@ T = TypeVar("T")
 class Gather:
     """The checks of one mail. `faults` says what filterd itself could not do, for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self.faults: list[str] = []
         self._verification: Verification | None = None
 
@@ -81,10 +84,25 @@ class Gather:
 
     def dmarc(
         self, author: Author, spf: SpfResult | None, dkim: tuple[DkimResult, ...], resolver: Resolver
+    ) -> tuple[DmarcResult, DmarcResult | None]:
+        """DMARC over what SPF and DKIM found (RFC 9989 5.3). The second is what differs, where the policy compares."""
+        mode, suffixes = self._policy.settings.dmarc.organizational_domain, self._policy.suffixes
+        result = self._dmarc(author, spf, dkim, resolver, suffixes if mode == "psl" else None)
+        if mode != "compare":
+            return result, None
+        other = self._dmarc(author, spf, dkim, resolver, suffixes)
+        return result, other if _differ(result, other) else None
+
+    def _dmarc(
+        self,
+        author: Author,
+        spf: SpfResult | None,
+        dkim: tuple[DkimResult, ...],
+        resolver: Resolver,
+        suffixes: PublicSuffixes | None,
     ) -> DmarcResult:
-        """DMARC over what SPF and DKIM found (RFC 9989 5.3)."""
         broken = DmarcResult(DmarcCode.TEMPERROR, author.domain, reason=Reason.CHECK_FAILED)
-        result = self._guarded("dmarc", lambda: evaluate(author, spf, dkim, resolver), broken)
+        result = self._guarded("dmarc", lambda: evaluate(author, spf, dkim, resolver, suffixes), broken)
         faulty = any(each is not None and each.reason is Reason.CHECK_FAILED for each in (spf, *dkim))
         # What a broken check of ours did not find might have passed: no mail is refused for that.
         return replace(broken, policy=result.policy) if faulty and result.code is DmarcCode.FAIL else result
@@ -100,3 +118,10 @@ class Gather:
         except Exception as error:  # noqa: BLE001 # a fault in one check never costs the mail; it is logged and counted
             self.fault(check, error)
             return broken
+
+
+def _differ(one: DmarcResult, other: DmarcResult) -> bool:
+    # Where no record governs, nothing rests on the organizational domain.
+    if one.code is other.code is DmarcCode.NONE:
+        return False
+    return (one.code, one.policy, one.organizational_domain) != (other.code, other.policy, other.organizational_domain)

@@ -47,7 +47,7 @@ class MailJudgement:
         self._author_allowed: bool | None = None
         self._size = 0
         self._results = Results()
-        self._gather = Gather()
+        self._gather = Gather(runtime.policy)
         self._judgements = list(before)
         self._recorders: list[RecordingResolver] = []
         self._outbound: Outbound | None = None
@@ -207,6 +207,7 @@ class MailJudgement:
             return
         resolver, gather = self._resolver(), self._gather
         spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
+        dmarc_psl = self._results.dmarc_psl
         origin, author = self._origin, self._author
         if Check.SPF in checks and spf is None and origin is not None:
             spf = self._timed("spf", lambda: gather.spf(origin, resolver))
@@ -215,8 +216,8 @@ class MailJudgement:
         if Check.DKIM in checks and dkim is None:
             dkim = self._timed("dkim", lambda: gather.dkim(resolver))
         if Check.DMARC in checks and dmarc is None and author is not None:
-            dmarc = self._timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), resolver))
-        self._results = Results(spf, helo, dkim, dmarc)
+            dmarc, dmarc_psl = self._timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), resolver))
+        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl)
 
     def _relayed(self, header: Header) -> Transaction:
         """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from filterd.dmarc.evaluate import DmarcResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
 from filterd.policy.transcript import Judgement, Transcript
@@ -89,17 +90,21 @@ def _results(transcript: Transcript) -> Iterator[str]:
         yield _result("dkim", dkim.code.value, _domain(dkim.sdid), selector, dkim.algorithm, dkim.reason, dkim.detail)
     if results.dkim == ():
         yield _result("dkim", "none", "the mail bears no signature")
-    if results.dmarc is not None:
-        dmarc = results.dmarc
-        found = f"record at _dmarc.{dmarc.policy_domain}" if dmarc.policy_domain else None
-        asks = f"asks for {dmarc.policy}" if dmarc.policy else None
-        by = [word for word, holds in (("SPF", dmarc.aligned_spf), ("DKIM", dmarc.aligned_dkim)) if holds]
-        aligned = f"aligned by {' and '.join(by)}" if by else None
-        testing = "t=y" if dmarc.testing else None
-        author = _domain(dmarc.author_domain)
-        yield _result("dmarc", dmarc.code.value, author, found, asks, testing, aligned, dmarc.reason, dmarc.detail)
+    for name, dmarc in (("dmarc", results.dmarc), ("dmarc psl", results.dmarc_psl)):
+        if dmarc is not None:
+            yield _dmarc(name, dmarc)
     if results.spf is None and results.dkim is None and results.dmarc is None:
         yield "  none was needed"
+
+
+def _dmarc(name: str, dmarc: DmarcResult) -> str:
+    organization = f"organization {dmarc.organizational_domain}" if dmarc.organizational_domain else None
+    found = f"record at _dmarc.{dmarc.policy_domain}" if dmarc.policy_domain else None
+    asks = f"asks for {dmarc.policy}" if dmarc.policy else None
+    by = [word for word, holds in (("SPF", dmarc.aligned_spf), ("DKIM", dmarc.aligned_dkim)) if holds]
+    aligned = f"aligned by {' and '.join(by)}" if by else None
+    author = _domain(dmarc.author_domain)
+    return _result(name, dmarc.code.value, author, organization, found, asks, aligned, dmarc.reason, dmarc.detail)
 
 
 def _result(name: str, code: str, *parts: str | None) -> str:

@@ -229,7 +229,7 @@ FACTS: dict[str, Fact] = {
             lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.policy_domain)), Check.DMARC,
         ),
         Fact(
-            "dmarc.testing", _B, Stage.END_OF_MESSAGE, "Whether that record says t=y.",
+            "dmarc.testing", _B, Stage.END_OF_MESSAGE, "Whether that record is only tried out: t=y, or pct below 100.",
             lambda f, r: _of(r.dmarc, lambda dmarc: dmarc.testing), Check.DMARC,
         ),
     )

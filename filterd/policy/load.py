@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from filterd.dkim.sign import SigningKey
+from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.mail.reply import Reply, ReplyError
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition, ConditionError, compile_condition
@@ -27,15 +28,21 @@ _NEVER = compile_condition("false")
 
 
 ReadKey = Callable[[str], SigningKey]
+ReadSuffixes = Callable[[], PublicSuffixes]
 
 
 def _no_keys(file: str) -> SigningKey:
     raise ValueError("keys are not read here")
 
 
-def load(text: str, file: str, read_key: ReadKey = _no_keys) -> Policy:
-    """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy, and raises
-    ValueError. Raises PolicyErrors with every fault."""
+def _no_suffixes() -> PublicSuffixes:
+    raise ValueError("the public suffix list is not read here")
+
+
+def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: ReadSuffixes = _no_suffixes) -> Policy:
+    """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy, and
+    `read_suffixes` the public suffix list where it is asked for; both raise ValueError. Raises PolicyErrors with every
+    fault."""
     document = Document(text, file)
     try:
         settings = PolicyFile.model_validate(document.data)
@@ -48,6 +55,7 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys) -> Policy:
             problem = f"whose mail it is must be known at MAIL, {name} is not known then"
             faults.append(document.error(("mail_from_us",), problem))
     signers = _signers(document, settings, read_key, faults)
+    suffixes = _suffixes(document, settings, read_suffixes, faults)
     rules = [_own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
     rules += [_rule(document, index, entry, faults) for index, entry in enumerate(settings.rules)]
     if faults:
@@ -59,7 +67,7 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys) -> Policy:
     }
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
-    return Policy(settings, mail_from_us, signers, staged, _REPORTED | named, facts, digest)
+    return Policy(settings, mail_from_us, signers, staged, _REPORTED | named, facts, digest, suffixes)
 
 
 def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults: list[PolicyError]) -> Signers:
@@ -79,6 +87,18 @@ def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults
                 faults.append(document.error(("sign", index, "keys", number, "file"), str(error)))
         signers.append(Signer(entry, tuple(keys)))
     return Signers(tuple(signers))
+
+
+def _suffixes(
+    document: Document, settings: PolicyFile, read_suffixes: ReadSuffixes, faults: list[PolicyError]
+) -> PublicSuffixes | None:
+    if settings.dmarc.organizational_domain == "treewalk":
+        return None
+    try:
+        return read_suffixes()
+    except ValueError as error:
+        faults.append(document.error(("dmarc", "organizational_domain"), str(error)))
+        return None
 
 
 def _own_rule(settings: PolicyFile) -> Rule:

@@ -9,9 +9,13 @@ from filterd.spf.check import SpfResult
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The results so far. `dkim` has one result a signature: an empty tuple means that the mail bears none."""
+    """The results so far. `dkim` has one result a signature: an empty tuple means that the mail bears none.
+
+    `dmarc_psl` is DMARC by the public suffix list, where the policy compares and that differs from `dmarc`.
+    """
 
     spf: SpfResult | None = None
     spf_helo: SpfResult | None = None
     dkim: tuple[DkimResult, ...] | None = None
     dmarc: DmarcResult | None = None
+    dmarc_psl: DmarcResult | None = None

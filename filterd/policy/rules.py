@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.mail.reply import Reply
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition
@@ -68,7 +69,8 @@ class Policy:
     """A policy that can be run.
 
     `rules` are those of each stage, in order. `checks` are those that a rule or the Authentication-Results field needs.
-    `facts` are the names that each stage's rules read. `digest` names this very text.
+    `facts` are the names that each stage's rules read. `digest` names this very text. `suffixes` is the public suffix
+    list, where DMARC is judged or compared by it.
     """
 
     settings: PolicyFile
@@ -78,6 +80,7 @@ class Policy:
     checks: frozenset[Check]
     facts: dict[Stage, tuple[str, ...]]
     digest: str
+    suffixes: PublicSuffixes | None = None
 
     @property
     def server(self) -> Server:

@@ -190,6 +190,11 @@ class Dns(Section):
 class Dmarc(Section):
     """How DMARC is judged."""
 
+    organizational_domain: Literal["treewalk", "psl", "compare"] = Field(
+        "treewalk",
+        description="What tells an organization's domains from strangers': treewalk asks DNS (RFC 9989), psl the "
+        "public suffix list (RFC 7489). compare judges by the first, and logs where the second differs.",
+    )
     on_multiple_authors: Literal["reject", "defer", "quarantine", "hold", "skip"] = Field(
         "reject",
         description="What becomes of strangers' mail that has not exactly one author in exactly one From field.",

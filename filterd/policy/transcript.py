@@ -78,6 +78,9 @@ class Transcript:
             "dkim": _dkim(self.results.dkim),
             "dmarc": dmarc.code.value if dmarc else "-",
         }
+        if self.results.dmarc_psl:
+            other = self.results.dmarc_psl
+            line["dmarc_psl"] = f"{other.code}:{other.policy or '-'}:{other.organizational_domain or '-'}"
         reasons = self.reasons()
         if reasons:
             line["reasons"] = ",".join(reasons)
