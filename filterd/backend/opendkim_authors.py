@@ -77,9 +77,10 @@ def authors_of_key(key: str) -> tuple[Authors, ...]:
 def authors_named(text: str) -> tuple[Authors, ...]:
     """The authors at a domain of that name; none where the name is no mail domain's."""
     try:
-        return () if "_" in text else (Authors(Domain.parse(text)),)
+        domain = Domain.parse(text)
     except DomainError:
         return ()
+    return () if "_" in text or domain.parent is None else (Authors(domain),)
 
 
 def _domain(text: str) -> Domain:

@@ -24,6 +24,12 @@ from filterd.policy.transcript import Transcript
 _MAX_MAIL = 256 * 1024 * 1024
 
 
+class _MisuseError(click.ClickException):
+    """What was given cannot be judged; status 1 says that a mail would be refused."""
+
+    exit_code = 2
+
+
 class _Address(click.ParamType[IPAddress]):
     name = "address"
 
@@ -70,7 +76,7 @@ def command(
 ) -> None:
     """Judge FILE (a mail as it is stored; - is standard input) and print every fact and rule that decided.
 
-    Ends with 1 if the mail would be refused.
+    Ends with 1 if the mail would be refused, with 2 if it cannot be judged.
     """
     try:
         compiled = load_policy(policy)
@@ -80,7 +86,7 @@ def command(
         sys.exit(2)
     data = file.read(_MAX_MAIL + 1)
     if len(data) > _MAX_MAIL:
-        raise click.ClickException(f"the mail is larger than {_MAX_MAIL} bytes")
+        raise _MisuseError(f"the mail is larger than {_MAX_MAIL} bytes")
     mail = StoredMail(
         data, Client(client_ip), helo, sender, tuple(ForwardPath(each.text, each.mailbox) for each in recipients), user
     )
@@ -109,7 +115,7 @@ def _judged(policy: Policy, mail: StoredMail, zone: Path | None) -> Transcript:
         if live:
             live.close()
     if not transcripts:
-        raise click.ClickException("the mail has no recipient that is taken; give --recipient")
+        raise _MisuseError("the mail has no recipient that is taken; give --recipient")
     return transcripts[-1]
 
 
@@ -117,8 +123,8 @@ def _zone(path: Path) -> Resolver:
     try:
         return zone_resolver(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from None
+        raise _MisuseError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise click.ClickException(f"{path}: is not UTF-8 text") from None
+        raise _MisuseError(f"{path}: is not UTF-8 text") from None
     except ZoneFileError as error:
-        raise click.ClickException(f"{path}:{error.line}: {error}") from None
+        raise _MisuseError(f"{path}:{error.line}: {error.text}") from None
