@@ -22,3 +22,8 @@ def _only_loopback(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_only_loopback)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes may hold a key that each process of a run makes anew: their rows are named by number."""
+    return argname if isinstance(val, bytes) else None
