@@ -93,6 +93,8 @@ class Verification:
         candidates = [each for each in self._found if isinstance(each, Candidate)]
         self._hasher = hasher or BodyHasher()
         self._hasher.add(each.signature.body_form for each in candidates)
+        #: the signing domains that `finish` may find to have signed, each once
+        self.sdids = tuple(dict.fromkeys(each.signature.sdid for each in candidates))
         #: the names whose TXT records `finish` will ask for, each once
         self.key_names = tuple(dict.fromkeys(each.signature.key_name for each in candidates))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from filterd.dkim.verify import DkimCode, DkimResult
-from filterd.dmarc.discovery import discover
+from filterd.dmarc.discovery import discover, names_asked
 from filterd.dmarc.org_domain import PublicSuffixes, organization_of
 from filterd.dmarc.record import Alignment, Record, Request
 from filterd.dmarc.tree_walk import Found, prefetch, query_names
@@ -60,10 +60,25 @@ class _Identifier:
     failure: Reason | None = None
 
 
-def names_to_prefetch(domain: Domain) -> tuple[str, ...]:
-    """The names whose TXT records `evaluate` asks for, at most eight: of the author domain in any case, and of an
-    authenticated domain if it is another of the same organization."""
-    return query_names(domain)
+def names_to_prefetch(
+    author: Domain, spf: SpfResult | None, sdids: tuple[Domain, ...], suffixes: PublicSuffixes | None = None
+) -> tuple[str, ...]:
+    """The names whose TXT records `evaluate` will ask for, as far as can be told before the body has come.
+
+    At most eight of the author domain; and those of the domain that SPF has authenticated and of the signing domains
+    that DKIM may yet authenticate, where they may belong to the author's organization.
+    """
+    names = [*names_asked(author, suffixes)]
+    if suffixes is None:
+        domains = (*(each.domain for each in _spf_identifiers(spf, Alignment.RELAXED)), *sdids)
+        names += [name for domain in domains if _may_be_related(domain, author) for name in query_names(domain)]
+    return tuple(dict.fromkeys(names))
+
+
+def _may_be_related(domain: Domain, author: Domain) -> bool:
+    # Which organization is whose is not known yet: two labels in common have to do. So below a public suffix of two
+    # labels, such as co.uk, a stranger's domain may cost a question.
+    return domain != author and len(domain.labels) > 1 and domain.labels[-2:] == author.labels[-2:]
 
 
 def evaluate(
@@ -92,7 +107,7 @@ def evaluate(
         )
     else:
         alignments = _Alignments(author.domain, organization, resolver, suffixes)
-        identifiers = _spf_identifiers(spf, found.record), _dkim_identifiers(dkim, found.record)
+        identifiers = _spf_identifiers(spf, found.record.aspf), _dkim_identifiers(dkim, found.record)
         result = _judged(author.domain, found, alignments, *identifiers, resolver)
     return result if isinstance(organization, Reason) else replace(result, organizational_domain=organization)
 
@@ -149,14 +164,14 @@ def _request(author: Domain, found: Found, resolver: Resolver) -> tuple[str, Req
     return tag, request, None
 
 
-def _spf_identifiers(spf: SpfResult | None, record: Record) -> tuple[_Identifier, ...]:
+def _spf_identifiers(spf: SpfResult | None, mode: Alignment) -> tuple[_Identifier, ...]:
     # RFC 9989 4.4.2: MAIL FROM only; anybody can pass with a HELO name.
     if spf is None or spf.identity is not SpfIdentity.MAILFROM or spf.domain is None:
         return ()
     if spf.code is SpfCode.PASS:
-        return (_Identifier(spf.domain, record.aspf),)
+        return (_Identifier(spf.domain, mode),)
     if spf.code is SpfCode.TEMPERROR:
-        return (_Identifier(spf.domain, record.aspf, spf.reason or Reason.DNS_SERVFAIL),)
+        return (_Identifier(spf.domain, mode, spf.reason or Reason.DNS_SERVFAIL),)
     return ()
 
 

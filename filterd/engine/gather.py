@@ -23,7 +23,11 @@ class Gather:
     """The checks of one mail. `faults` says what filterd itself could not do, for the log."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        suffixes = policy.suffixes
+        #: by which lists DMARC is judged, the one that counts first; None is the tree walk
+        self._readings = {"treewalk": (None,), "psl": (suffixes,), "compare": (None, suffixes)}[
+            policy.settings.dmarc.organizational_domain
+        ]
         self.faults: list[str] = []
         self._verification: Verification | None = None
 
@@ -47,14 +51,17 @@ class Gather:
             return SpfResult(SpfCode.NONE, SpfIdentity.HELO, None, reason=Reason.SPF_NO_DOMAIN)
         return self._guarded("spf_helo", lambda: check_helo(ip, helo, resolver), broken)
 
-    def begin_content(self, header: Header, author: Author, now: float, resolver: Resolver) -> None:
+    def begin_content(
+        self, header: Header, author: Author, spf: SpfResult | None, now: float, resolver: Resolver
+    ) -> None:
         """Read the signatures, and ask in parallel for all that the end of message will need."""
 
         def begin() -> None:
             self._verification = verification = Verification(header, int(now))
             names = list(verification.key_names)
             if author.domain is not None:
-                names += names_to_prefetch(author.domain)
+                for suffixes in self._readings:
+                    names += names_to_prefetch(author.domain, spf, verification.sdids, suffixes)
             for name in names:
                 resolver.prefetch(name, "TXT")
 
@@ -86,12 +93,8 @@ class Gather:
         self, author: Author, spf: SpfResult | None, dkim: tuple[DkimResult, ...], resolver: Resolver
     ) -> tuple[DmarcResult, DmarcResult | None]:
         """DMARC over what SPF and DKIM found (RFC 9989 5.3). The second is what differs, where the policy compares."""
-        mode, suffixes = self._policy.settings.dmarc.organizational_domain, self._policy.suffixes
-        result = self._dmarc(author, spf, dkim, resolver, suffixes if mode == "psl" else None)
-        if mode != "compare":
-            return result, None
-        other = self._dmarc(author, spf, dkim, resolver, suffixes)
-        return result, other if _differ(result, other) else None
+        result, *others = [self._dmarc(author, spf, dkim, resolver, each) for each in self._readings]
+        return result, next((other for other in others if _differ(result, other)), None)
 
     def _dmarc(
         self,

@@ -102,7 +102,7 @@ class MailJudgement:
         if self._from_us:
             self._outbound = Outbound(self._policy, author, user, self._resolver())
         else:
-            self._gather.begin_content(header, author, self._runtime.clock.now(), self._resolver())
+            self._gather.begin_content(header, author, self._results.spf, self._runtime.clock.now(), self._resolver())
         return self._judge(Stage.END_OF_HEADERS)
 
     def body(self, chunk: bytes) -> None:

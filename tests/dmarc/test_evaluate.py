@@ -354,7 +354,7 @@ class TestQuestions:
         zone = Zone({})
         judge("a.example.com", zone)
 
-        assert zone.asked == list(names_to_prefetch(Domain("a.example.com")))
+        assert zone.asked == list(names_to_prefetch(Domain("a.example.com"), None, ()))
 
     def test_strangers_and_the_author_cost_nothing(self) -> None:
         """Ten signatures of ten strangers: no question beyond the author's walk."""
