@@ -148,11 +148,12 @@ def test_a_new_policy_is_taken_and_a_broken_one_is_not(
 
 def test_a_name_server_that_is_gone_costs_no_mail(postfix: Postfix, recipient: str) -> None:
     port = free_port()
-    sent = {"before": SENDER, "without": "joe@other.example.org", "after": "joe@xn--bcher-kva.example.org"}
+    # Of domains that have no name in common: what could not be had is not asked for again at once.
+    sent = {"before": SENDER, "without": "joe@other.example.org", "after": "joe@example.net"}
     mails = {when: about(when).replace(SENDER.encode(), sender.encode()) for when, sender in sent.items()}
     with Filterd(postfix.milters, policy(f"127.0.0.1:{port}")):
         for when, sender in sent.items():
-            with nsd.running({"org": ORG}, port) if when != "without" else nullcontext():
+            with nsd.running({"org": ORG, "net": ORG}, port) if when != "without" else nullcontext():
                 assert send(postfix, recipient, mails[when], sender)[0] == 250
 
     delivered = by_subject(postfix.maildir(recipient))
