@@ -24,6 +24,8 @@ CLOCK_SKEW = 300
 #: Signatures beyond this many are not even mentioned.
 MAX_REPORTED = 20
 _MAX_RECORDS = 3
+# A message has at most one of each (RFC 5322 3.6, RFC 2045 3), and readers are shown it, or the body by it.
+_SHOWN = ("from", "sender", "reply-to", "to", "cc", "subject", "date", "content-type", "content-transfer-encoding")
 _KEY_TYPES = {Algorithm.RSA_SHA256: KeyType.RSA, Algorithm.ED25519_SHA256: KeyType.ED25519}
 
 
@@ -195,13 +197,13 @@ def _claim_fault(header: Header, signature: Signature, now: int) -> Fault | None
     if signature.algorithm is Algorithm.RSA_SHA1:
         # RFC 8301 3.1: rsa-sha1 signatures have permanently failed.
         return Fault(DkimCode.PERMERROR, Reason.DKIM_SHA1, "rsa-sha1 is not a valid algorithm any more")
-    signed_from = signature.signed_names.count("from")
-    if not signed_from:
+    if "from" not in signature.signed_names:
         # RFC 6376 6.1.1: PERMFAIL (From field not signed).
         return Fault(DkimCode.PERMERROR, Reason.DKIM_FROM_UNSIGNED, "h= does not name From")
-    if len(header.all("From")) > signed_from:
-        # RFC 6376 8.15: readers may be shown the From field that was added.
-        return Fault(DkimCode.POLICY, Reason.DKIM_FROM_UNSIGNED, "there are more From fields than h= covers")
+    for name in _SHOWN:
+        if len(header.all(name)) > signature.signed_names.count(name) > 0:
+            # RFC 6376 8.15: readers may be shown the field that was added.
+            return Fault(DkimCode.POLICY, Reason.DKIM_FIELD_ADDED, f"there are more {name} fields than h= covers")
     if not signature.auid.domain.under(signature.sdid):
         # RFC 6376 6.1.1: PERMFAIL (domain mismatch).
         return Fault(DkimCode.PERMERROR, Reason.DKIM_IDENTITY, "i= is not within d=")

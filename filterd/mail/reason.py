@@ -31,6 +31,7 @@ class Reason(StrEnum):
     DKIM_CANONICALIZATION = "dkim.canonicalization"  #: c= is unknown
     DKIM_QUERY = "dkim.query"  #: q= does not offer dns/txt
     DKIM_FROM_UNSIGNED = "dkim.from-unsigned"  #: h= does not cover From (RFC 6376 5.4)
+    DKIM_FIELD_ADDED = "dkim.field-added"  #: From, Subject or the like stands there more often than h= covers
     DKIM_IDENTITY = "dkim.identity"  #: i= is not within d=, or not d= where the key says t=s
     DKIM_EXPIRED = "dkim.expired"  #: x= has passed
     DKIM_FUTURE = "dkim.future"  #: t= lies in the future, or after x=

@@ -72,9 +72,8 @@ MAIL = st.builds(
 
 @given(mail=MAIL, form=st.sampled_from(FORMS), chunk=st.integers(1, 30))
 def test_what_dkimpy_signs_verifies_here(mail: bytes, form: tuple[str, str], chunk: int) -> None:
-    froms = len(split(mail)[0].all("From"))
-    names = [b"from"] * froms + [b"to", b"subject", b"to", b"x-a", b"date"]
-    by_dkimpy = dkimpy_signed(mail, ED25519, *form, include_headers=names)
+    names = [*every_name(mail), "date", "to"]
+    by_dkimpy = dkimpy_signed(mail, ED25519, *form, include_headers=[name.encode() for name in names])
 
     assert dkimpy_says(by_dkimpy, ED25519)
     (result,) = verify(by_dkimpy, zone(ED25519.record), now=int(time.time()), chunk=chunk)
@@ -92,8 +91,7 @@ def test_what_we_sign_verifies_in_dkimpy(mail: bytes, form: tuple[str, str]) -> 
 @settings(max_examples=300)
 @given(mail=MAIL, form=st.sampled_from(FORMS), data=st.data())
 def test_of_a_changed_mail_both_think_the_same(mail: bytes, form: tuple[str, str], data: st.DataObject) -> None:
-    h = ":".join(["from"] * len(split(mail)[0].all("From")) + ["to", "subject", "x-a"])
-    by_us = signed(mail, ED25519, c="/".join(form), h=h)
+    by_us = signed(mail, ED25519, c="/".join(form), h=":".join(every_name(mail)))
     start = by_us.index(b"From:")
     position = data.draw(st.integers(start, len(by_us) - 1))
     octet = data.draw(st.sampled_from([b"", b" ", b"\t", b"x", b"\r\n", b"\r\n "]))
@@ -103,6 +101,11 @@ def test_of_a_changed_mail_both_think_the_same(mail: bytes, form: tuple[str, str
     ours = verify(changed, zone(ED25519.record))[0].code is DkimCode.PASS
 
     assert ours == dkimpy_says(changed, ED25519)
+
+
+def every_name(mail: bytes) -> list[str]:
+    """What h= has to say for filterd not to mind that From, Subject and others stand there twice (RFC 6376 8.15)."""
+    return [field.key.decode() for field in split(mail)[0]]
 
 
 def readable(mail: bytes) -> bool:

@@ -108,6 +108,12 @@ def test_what_does_not_pass_by_its_own_words(changed: dict[str, str | None], cod
     assert result.detail
 
 
+def test_two_of_a_field_pass_where_both_are_signed() -> None:
+    twice = MAIL.replace(b"From: Joe", b"Subject: Was\r\nFrom: Joe")
+
+    assert outcome(only(verify(signed(twice, RSA, h="from:subject:subject"), DNS))) == (DkimCode.PASS, None)
+
+
 def test_an_unknown_canonicalization_is_neutral() -> None:
     mail = signed(MAIL, RSA).replace(b"c=relaxed/relaxed", b"c=nofws/nofws")
 
@@ -126,9 +132,13 @@ def test_an_unknown_canonicalization_is_neutral() -> None:
         (b"192.0.2.1", b"192.0.2.2", DkimCode.PASS, None),
         (b"lost  the", b"lost \tthe", DkimCode.PASS, None),
         (b"Subject: Is", b"SUBJECT:  Is", DkimCode.PASS, None),
-        # A second From field, above or below: RFC 6376 8.15.
-        (b"From: Joe", b"From: Eve <eve@evil.example>\r\nFrom: Joe", DkimCode.POLICY, Reason.DKIM_FROM_UNSIGNED),
-        (b"Date:", b"From: Eve <eve@evil.example>\r\nDate:", DkimCode.POLICY, Reason.DKIM_FROM_UNSIGNED),
+        # A second From field, above or below, or of what else readers are shown: RFC 6376 8.15.
+        (b"From: Joe", b"From: Eve <eve@evil.example>\r\nFrom: Joe", DkimCode.POLICY, Reason.DKIM_FIELD_ADDED),
+        (b"Date:", b"From: Eve <eve@evil.example>\r\nDate:", DkimCode.POLICY, Reason.DKIM_FIELD_ADDED),
+        (b"From: Joe", b"sUBJECT : Was\r\nFrom: Joe", DkimCode.POLICY, Reason.DKIM_FIELD_ADDED),
+        (b"From: Joe", b"To: all\r\nFrom: Joe", DkimCode.POLICY, Reason.DKIM_FIELD_ADDED),
+        # A second one of what may stand there often, or is not signed at all.
+        (b"From: Joe", b"Received: x\r\nCc: x\r\nCc: y\r\nFrom: Joe", DkimCode.PASS, None),
     ],
 )
 def test_what_becomes_of_a_mail_changed_on_its_way(
