@@ -1,7 +1,7 @@
 """Which Authentication-Results fields of an incoming mail pretend to be ours (RFC 8601 5).
 
-They must go, or whoever reads the mail later takes a stranger's word for ours. What cannot be read and has our name
-somewhere goes too: a field that this parser gives up on may be clear to another.
+They must go, or whoever reads the mail later takes a stranger's word for ours. What another program may read as ours
+goes too: fields that this parser gives up on and that have our name somewhere, names that begin as ours, encoded words.
 """
 
 import re
@@ -12,6 +12,8 @@ from filterd.mail.domain import Domain, DomainError
 from filterd.mail.header import Header
 
 _PARENTHESIS = re.compile(r"([()])")
+# RFC 2047 5 forbids them here. Programs that take every field for text decode them, and find whatever was meant.
+_ENCODED_WORD = re.compile(rb"=\?[^?]*\?[bq]\?", re.IGNORECASE)
 _NO_NAME_CHARACTER = re.compile(r"[^0-9a-z._-]+")
 
 
@@ -25,10 +27,14 @@ def forged(header: Header, authserv_ids: frozenset[str]) -> tuple[int, ...]:
 
 
 def claims_ours(value: bytes, authserv_ids: frozenset[str]) -> bool:
-    """Whether the field gives one of these ids as its author, or cannot be read and names one of them anywhere.
+    """Whether the field gives one of these ids as its author, or may seem to.
 
-    Ids are compared as domain names are: any case, U-labels or A-labels, with or without a final dot.
+    Ids are compared as domain names are: any case, U-labels or A-labels, with or without a final dot. A field seems to
+    be ours if it has an encoded word, if its author's name begins with one of the ids, or if it cannot be read and
+    names one of them anywhere.
     """
+    if _ENCODED_WORD.search(value):
+        return True
     ours = {_key(each) for each in authserv_ids}
     text = value.decode("utf-8", "replace").lower()
     # With comments and without, as either may be what splits the name.
@@ -37,9 +43,10 @@ def claims_ours(value: bytes, authserv_ids: frozenset[str]) -> bool:
     if value.isascii() and not named:
         return False
     try:
-        return _key(parse(value).authserv_id) in ours
+        author = _key(parse(value).authserv_id)
     except AuthResultsError:
         return named
+    return any(author == each or _continues(author, each) for each in ours)
 
 
 def _key(authserv_id: str) -> str:
@@ -47,6 +54,13 @@ def _key(authserv_id: str) -> str:
         return Domain.parse(authserv_id.strip()).name
     except DomainError:
         return authserv_id.strip().lower().removesuffix(".")
+
+
+def _continues(name: str, ours: str) -> bool:
+    # Programs look for `mx.example.org` at the beginning, and `mx.example.org.evil.example` has it there. Of a host
+    # name without a dot, such as `mail`, others may honestly begin.
+    rest = name.removeprefix(ours)
+    return "." in ours and rest != name and not rest[0].isalnum()
 
 
 def _squeezed(text: str) -> str:

@@ -49,6 +49,13 @@ FORGERIES = [
     b"other.example; dkim=pass; mx.example.org; dkim=pass",
     b"other.example\nmx.example.org; dkim=pass",
     b"mx.example.org; dkim=pass (" + b" " * 70_000,
+    # Programs that look at the beginning only, and programs that decode.
+    b"mx.example.org.other.example; dkim=pass",
+    b"mx.example.org-other.example; dkim=pass",
+    b"mx.example.org_other; dkim=pass",
+    b"=?us-ascii?q?mx=2Eexample=2Eorg?=; dkim=pass",
+    b"=?US-ASCII?B?bXguZXhhbXBsZS5vcmc7IGRraW09cGFzcw==?=",
+    b"mx.exam=?us-ascii?b?cGxlLm9yZzs=?= dkim=pass",
     b"(" * 40 + b")" * 40 + b"mx.example.org; dkim=pass",
 ]
 
@@ -56,7 +63,7 @@ FOREIGN = [
     b" other.example; dkim=pass header.d=good.example",
     b"example.org; dkim=pass",
     b"amx.example.org; dkim=pass",
-    b"mx.example.org.other.example; dkim=pass",
+    b"mx.example.organization.example; dkim=pass",
     b"other.example (mx.example.org); dkim=pass",
     b'other.example; dkim=pass reason="mx.example.org" header.d=mx.example.org',
     b"other.example; none",
@@ -69,6 +76,11 @@ FOREIGN = [
 @pytest.mark.parametrize("value", FORGERIES)
 def test_claims_ours(value: bytes) -> None:
     assert claims_ours(value, OURS)
+
+
+def test_others_may_begin_as_a_host_name_without_a_dot() -> None:
+    assert not claims_ours(b"mail.example.org; dkim=pass", frozenset({"mail"}))
+    assert claims_ours(b"mail; dkim=pass", frozenset({"mail"}))
 
 
 @pytest.mark.parametrize("value", FOREIGN)
