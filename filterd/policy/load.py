@@ -47,7 +47,10 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: Read
     try:
         settings = PolicyFile.model_validate(document.data)
     except ValidationError as error:
-        raise PolicyErrors([_schema_error(document, each) for each in error.errors()]) from None
+        wrong = error.errors()
+        # pydantic counts only good items: a list whose one item is wrong is not too short besides.
+        wrong = [each for each in wrong if each["type"] != "too_short" or not _has_within(wrong, each["loc"])]
+        raise PolicyErrors([_schema_error(document, each) for each in wrong]) from None
     faults: list[PolicyError] = []
     mail_from_us = _condition(document, ("mail_from_us",), settings.mail_from_us, faults)
     for name in mail_from_us.facts:
@@ -185,6 +188,10 @@ def _reply(document: Document, path: Path, entry: RuleEntry, faults: list[Policy
     return reply
 
 
+def _has_within(errors: list[ErrorDetails], location: tuple[int | str, ...]) -> bool:
+    return any(each["loc"][: len(location)] == location != each["loc"] for each in errors)
+
+
 def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
     path = _known_path(document, error["loc"])
     match error["type"]:
@@ -207,6 +214,10 @@ def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
             problem = "here stand keys with values (key: value)"
         case "tuple_type":
             problem = "here stands a list: [a, b], or lines that begin with a dash"
+        case "too_short":
+            problem = f"here stands a list of at least {error['ctx']['min_length']}"
+        case "too_long":
+            problem = f"here stands a list of at most {error['ctx']['max_length']}"
         case "string_type":
             problem = "here stands a text"
         case _:
