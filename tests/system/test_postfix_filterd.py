@@ -174,7 +174,7 @@ def test_whoever_claims_to_be_us_is_not_believed(postfix: Postfix, judging: Judg
     """RFC 8601 5: all fields in our name go, however they are written; those of others stay, in their order."""
     claims = (
         b"Authentication-Results: mx.example; spf=pass smtp.mailfrom=joe@example.org\r\n",
-        b"Authentication-Results: mx.example.net; spf=pass\r\n",
+        b"Authentication-Results: amx.example; spf=pass\r\n",
         b"AUTHENTICATION-RESULTS:\r\n\tMX.Example 1;\r\n\tdmarc=pass\r\n",
         b"Authentication-Results: (us) other.example; dkim=pass\r\n",
         b'authentication-results:(a (b) c)"mx.example" ; dmarc=pass\r\n',
