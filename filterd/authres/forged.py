@@ -5,6 +5,7 @@ goes too: fields that this parser gives up on and that have our name somewhere, 
 """
 
 import re
+from functools import lru_cache
 
 from filterd.authres.parse import parse
 from filterd.authres.result import AuthResultsError
@@ -35,21 +36,28 @@ def claims_ours(value: bytes, authserv_ids: frozenset[str]) -> bool:
     """
     if _ENCODED_WORD.search(value):
         return True
-    ours = {_key(each) for each in authserv_ids}
+    ours, bare = _forms(authserv_ids)
     text = value.decode("utf-8", "replace").lower()
     # With comments and without, as either may be what splits the name.
     forms = (_squeezed(text), _squeezed(_without_comments(text)))
-    named = any(_squeezed(each) in form for each in ours for form in forms)
+    named = any(each in form for each in bare for form in forms)
     if value.isascii() and not named:
         return False
     try:
-        author = _key(parse(value).authserv_id)
+        author = comparable(parse(value).authserv_id)
     except AuthResultsError:
         return named
     return any(author == each or _continues(author, each) for each in ours)
 
 
-def _key(authserv_id: str) -> str:
+@lru_cache(maxsize=16)
+def _forms(authserv_ids: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    ours = frozenset(map(comparable, authserv_ids))
+    return ours, frozenset(map(_squeezed, ours))
+
+
+def comparable(authserv_id: str) -> str:
+    """The id in the one form in which ids of the same server are equal."""
     try:
         return Domain.parse(authserv_id.strip()).name
     except DomainError:

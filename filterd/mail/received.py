@@ -5,10 +5,11 @@ addresses, none is believed.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from filterd.mail.header import Field
+from filterd.mail.header import Field, Header
 from filterd.mail.transaction import IPAddress
 
 _MAX_CLAUSE = 2_000
@@ -40,3 +41,21 @@ def handover(field: Field) -> Handover | None:
     if len(found) != 1:
         return None
     return Handover(clause["helo"].decode("ascii", "replace").strip("[]"), found.pop())
+
+
+def added_inside(header: Header, ours: Callable[[IPAddress], bool]) -> tuple[Field, ...]:
+    """The fields that servers of ours may have added to a mail that one of them hands us: those on top.
+
+    They end at the first Received field that a stranger wrote. Those right below the Received field of our outermost
+    server may be of either, as many filters insert theirs there.
+    """
+    found: list[Field] = []
+    inside = True
+    for field in header:
+        if field.key == b"received":
+            if not inside:
+                break
+            client = handover(field)
+            inside = client is not None and ours(client.ip)
+        found.append(field)
+    return tuple(found)
