@@ -58,24 +58,28 @@ def finish(
     results: Results,
     authserv_id: str,
     signatures: tuple[Field, ...] = (),
+    other_ids: frozenset[str] = frozenset(),
 ) -> Finished:
-    """Make the bytes of what the verdict intends. A mail that is not delivered is not changed."""
+    """Make the bytes of what the verdict intends. A mail that is not delivered is not changed.
+
+    `other_ids` are authserv-ids of further servers of ours that cannot have seen this mail.
+    """
     if verdict.disposition.final:
         return Finished(verdict)
-    changes: list[Change] = [*_strip(header, authserv_id)]
+    changes: list[Change] = _strip(header, other_ids | {authserv_id})
     for edit in verdict.edits:
         changes += _made(edit, transaction, results, authserv_id, signatures)
     return Finished(verdict, tuple(changes))
 
 
-def strip_only(verdict: Verdict, header: Header, authserv_id: str) -> Finished:
+def strip_only(verdict: Verdict, header: Header, authserv_ids: frozenset[str]) -> Finished:
     """For a mail that could not be judged: whatever else happens, nobody's word passes for ours."""
-    return Finished(verdict, () if verdict.disposition.final else tuple(_strip(header, authserv_id)))
+    return Finished(verdict, () if verdict.disposition.final else tuple(_strip(header, authserv_ids)))
 
 
-def _strip(header: Header, authserv_id: str) -> list[Change]:
+def _strip(header: Header, authserv_ids: frozenset[str]) -> list[Change]:
     changes: list[Change] = [
-        DeleteField(AUTHENTICATION_RESULTS, occurrence) for occurrence in forged(header, frozenset({authserv_id}))
+        DeleteField(AUTHENTICATION_RESULTS, occurrence) for occurrence in forged(header, authserv_ids)
     ]
     for name in (QUARANTINE_FIELD, TAG_FIELD):
         # Sieve scripts trust these fields, so only we may have written them.

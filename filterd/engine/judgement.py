@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from filterd.authres.result import AuthenticationResults
+from filterd.authres.trusted import topmost
 from filterd.backend.recorded import RecordingResolver
 from filterd.engine.fallback import HEADER_TOO_LARGE, NOT_SIGNED, not_judged, own_fault
 from filterd.engine.finish import Finished, finish, strip_only
@@ -13,7 +15,7 @@ from filterd.engine.signing import Outbound, Signed
 from filterd.lookup import Answer, Resolver
 from filterd.mail.header import Header
 from filterd.mail.message import Author, author_of
-from filterd.mail.received import handover
+from filterd.mail.received import added_inside, handover
 from filterd.mail.transaction import Client, ForwardPath, IPAddress, Stage, Transaction
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts
@@ -45,6 +47,7 @@ class MailJudgement:
         self._header: Header | None = None
         self._author: Author | None = None
         self._author_allowed: bool | None = None
+        self._trusted: AuthenticationResults | None = None
         self._size = 0
         self._results = Results()
         self._gather = Gather(runtime.policy)
@@ -56,6 +59,9 @@ class MailJudgement:
         self._refused: Verdict | None = None
         # Whose address SPF judges: the client's, or the one that our outermost relay recorded.
         self._origin = None if connection.client_relay else connection.transaction
+        # Other servers of ours can only have seen what comes from our networks.
+        inside = connection.client_relay or connection.client_trusted
+        self._seen_by = runtime.other_ids if inside else frozenset()
         self._at = runtime.clock.now()
 
     def begun(self) -> Verdict:
@@ -99,6 +105,8 @@ class MailJudgement:
         self._author_allowed = may_write_as(self._policy.settings.senders, user, author)
         if self._connection.client_relay:
             self._origin = self._relayed(header)
+        if self._seen_by and self._policy.names("trusted"):
+            self._trusted = topmost(added_inside(header, self._ours), self._seen_by)
         if self._from_us:
             self._outbound = Outbound(self._policy, author, user, self._resolver())
         else:
@@ -134,7 +142,7 @@ class MailJudgement:
             self._record(verdict, completed=False)
 
     def _finished(self, header: Header) -> Finished:
-        authserv_id = self._runtime.authserv_id
+        authserv_id, other_ids = self._runtime.authserv_id, self._runtime.other_ids - self._seen_by
         try:
             if self._refused is not None:
                 return Finished(self._refused)
@@ -144,10 +152,12 @@ class MailJudgement:
                 outbound = self._outbound
                 self._signed = self._timed("sign", lambda: self._sign(outbound, header))
                 verdict = NOT_SIGNED if self._signed.defer else verdict
-            return finish(verdict, self._transaction, header, self._results, authserv_id, self._signed.fields)
+            return finish(
+                verdict, self._transaction, header, self._results, authserv_id, self._signed.fields, other_ids
+            )
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("finish", error)
-            return strip_only(own_fault(self._policy.settings), header, authserv_id)
+            return strip_only(own_fault(self._policy.settings), header, other_ids | {authserv_id})
 
     def _sign(self, outbound: Outbound, header: Header) -> Signed:
         runtime = self._runtime
@@ -188,6 +198,7 @@ class MailJudgement:
             self._author,
             self._author_allowed,
             self._size if stage is Stage.END_OF_MESSAGE else None,
+            self._trusted,
         )
 
     def _whole_transaction(self) -> Transaction:
@@ -221,14 +232,17 @@ class MailJudgement:
 
     def _relayed(self, header: Header) -> Transaction:
         """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""
-        networks = self._policy.settings.networks
         for field in header.all("Received"):
             found = handover(field)
             if found is None:
                 break
-            if not within(found.ip, (*networks.relays, *networks.trusted)):
+            if not self._ours(found.ip):
                 return replace(self._transaction, client=Client(found.ip), helo=found.helo)
         return replace(self._transaction, client=Client(None), helo=None)
+
+    def _ours(self, ip: IPAddress) -> bool:
+        networks = self._policy.settings.networks
+        return within(ip, (*networks.relays, *networks.trusted))
 
     def _timed(self, part: str, find: Callable[[], T]) -> T:
         began = self._runtime.clock.monotonic()

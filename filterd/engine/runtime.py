@@ -36,6 +36,11 @@ class Runtime:
     clock: Clock = Clock()
     publications: PublicationMemory = field(default_factory=PublicationMemory)
 
+    @property
+    def other_ids(self) -> frozenset[str]:
+        """Under which names other servers of ours give results."""
+        return frozenset(self.policy.settings.identity.trusted_authserv_ids)
+
     def judges(self, stage: Stage) -> bool:
         """Whether any rule can decide at that stage: if not, the MTA need not wait for an answer."""
         return stage is Stage.END_OF_MESSAGE or self.policy.judges(stage)

@@ -108,7 +108,7 @@ class Reception:
 
     def unjudged(self, verdict: Verdict, fields: Sequence[Field]) -> Finished:
         """The end of a mail that the engine does not judge: if it is delivered, nobody's word in it passes for ours."""
-        return strip_only(verdict, Header.of(fields), self._runtime.authserv_id)
+        return strip_only(verdict, Header.of(fields), self._runtime.other_ids | {self._runtime.authserv_id})
 
     def _counted(self, change: int) -> None:
         with self._count:

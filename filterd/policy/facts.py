@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from filterd.authres.result import AuthenticationResults, MethodResult
 from filterd.dkim.verify import DkimCode
 from filterd.dmarc.evaluate import DmarcCode
 from filterd.dmarc.record import Request
@@ -48,7 +49,8 @@ class Facts:
     """All that is known of a mail at a stage, without any check.
 
     `recipient` is the one that is being judged, at RCPT only. `from_us` is None before MAIL. `header` and `author` are
-    None before the end of headers, `size` (octets, header and body) before the end of message.
+    None before the end of headers, `size` (octets, header and body) before the end of message. `trusted` is what
+    another server of ours found; None where there is none, or no rule asks.
     """
 
     transaction: Transaction
@@ -60,6 +62,7 @@ class Facts:
     author: Author | None = None
     author_allowed: bool | None = None
     size: int | None = None
+    trusted: AuthenticationResults | None = None
 
     def at_recipient(self, recipient: ForwardPath) -> "Facts":
         return replace(self, recipient=recipient)
@@ -97,6 +100,23 @@ def _of(found: T | None, read: Callable[[T], FactValue]) -> FactValue | None:
 _DKIM_ORDER = tuple(DkimCode(code) for code in ("pass", "policy", "temperror", "fail", "neutral", "permerror"))
 
 
+def _trusted_word(facts: Facts, method: str, words: tuple[str, ...]) -> str:
+    """What a trusted server says of a method; empty where that is nothing, nothing known, or not one thing."""
+    results = facts.trusted.results if facts.trusted is not None else ()
+    codes = {each.code for each in results if each.method == method and not _of_helo(each, facts)}
+    known = codes & set(words)
+    if method == "dkim":
+        return _dkim_word({DkimCode(code) for code in known}) if known else ""
+    return known.pop() if len(codes) == len(known) == 1 else ""
+
+
+def _of_helo(result: MethodResult, facts: Facts) -> bool:
+    """Whether it is SPF of the HELO name, which says nothing about a sender that is not null (CVE-2019-20790)."""
+    sender = facts.transaction.sender
+    identities = {each.name for each in result.properties if each.ptype == "smtp"}
+    return result.method == "spf" and identities == {"helo"} and not (sender is not None and sender.null)
+
+
 def _dkim_word(codes: set[DkimCode]) -> str:
     return next((code.value for code in _DKIM_ORDER if code in codes), DkimCode.NONE.value)
 
@@ -104,6 +124,7 @@ def _dkim_word(codes: set[DkimCode]) -> str:
 _SPF_WORDS = tuple(code.value for code in SpfCode)
 _DKIM_WORDS = tuple(code.value for code in DkimCode)
 _DMARC_WORDS = tuple(code.value for code in DmarcCode)
+_ARC_WORDS = ("none", "pass", "fail")  # RFC 8617 4.4
 _REQUEST_WORDS = ("", *(request.value for request in Request))
 _AUTHOR_WORDS = ("", "author.missing", "author.several-fields", "author.several", "author.malformed")
 
@@ -185,6 +206,23 @@ FACTS: dict[str, Fact] = {
         Fact(
             "message.header_fields", _I, Stage.END_OF_HEADERS, "How many header fields the mail has.",
             lambda f, r: _of(f.header, len),
+        ),
+        Fact(
+            "trusted.spf", _S, Stage.END_OF_HEADERS,
+            "SPF as a server of `identity.trusted_authserv_ids` found it; empty where none says.",
+            lambda f, r: _trusted_word(f, "spf", _SPF_WORDS), words=("", *_SPF_WORDS),
+        ),
+        Fact(
+            "trusted.dkim", _S, Stage.END_OF_HEADERS, "DKIM as that server found it: its best result, or empty.",
+            lambda f, r: _trusted_word(f, "dkim", _DKIM_WORDS), words=("", *_DKIM_WORDS),
+        ),
+        Fact(
+            "trusted.dmarc", _S, Stage.END_OF_HEADERS, "DMARC as that server found it, or empty.",
+            lambda f, r: _trusted_word(f, "dmarc", _DMARC_WORDS), words=("", *_DMARC_WORDS),
+        ),
+        Fact(
+            "trusted.arc", _S, Stage.END_OF_HEADERS, "The ARC chain as that server found it, or empty.",
+            lambda f, r: _trusted_word(f, "arc", _ARC_WORDS), words=("", *_ARC_WORDS),
         ),
         Fact(
             "message.size", _I, Stage.END_OF_MESSAGE, "Octets of header and body.",

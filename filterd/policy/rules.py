@@ -86,6 +86,10 @@ class Policy:
     def server(self) -> Server:
         return self.settings.server
 
+    def names(self, group: str) -> bool:
+        """Whether any rule names a fact of a group, such as `trusted`."""
+        return any(name.startswith(f"{group}.") for names in self.facts.values() for name in names)
+
     def judges(self, stage: Stage) -> bool:
         """Whether any rule can decide at that stage."""
         return bool(self.rules[stage])

@@ -162,6 +162,12 @@ class Identity(Section):
     authserv_id: HostName | None = Field(
         None, description="The name in Authentication-Results (RFC 8601 2.5); by default the MTA's own name."
     )
+    trusted_authserv_ids: tuple[HostName, ...] = Field(
+        (),
+        max_length=20,
+        description="The names of other servers of ours: from clients in `networks`, rules read their results as "
+        "trusted.*; from all others, such fields are removed as forged. List only servers that do the same.",
+    )
 
 
 class Networks(Section):
