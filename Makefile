@@ -34,7 +34,7 @@ packages: ## Debian's packages that .venv is built with
 	@tools/debian-packages install python3 python3-venv python3-dev gcc libc6-dev libmilter-dev
 
 servers: ## the servers that the tests run, unpacked into .tools, not installed
-	@tools/debian-packages unpack postfix nsd publicsuffix
+	@tools/debian-packages unpack postfix nsd opendkim publicsuffix
 
 $(BIN)/pip: | packages
 	$(PYTHON) -m venv .venv

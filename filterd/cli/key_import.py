@@ -30,7 +30,7 @@ def command(conf: Path, directory: Path | None, owner: str | None) -> None:
     """Print the sign section for a policy that signs as the OpenDKIM with the file CONF (opendkim.conf).
 
     What has no equivalent is told in comments, with file and line. Ends with 1 if mail would go unsigned that OpenDKIM
-    signs, or if a key cannot be used as it is.
+    signs, or if a key cannot be used as it is; with 2 if CONF cannot be understood, or a copy not written.
     """
     if owner is not None and directory is None:
         raise click.UsageError("--owner is for the copies that --copy makes")
@@ -39,7 +39,8 @@ def command(conf: Path, directory: Path | None, owner: str | None) -> None:
         sources = _sources(signing)
         files, faults = _copied(sources, directory, owner) if directory else _used(sources)
     except (OpenDkimError, KeyFileError) as error:
-        raise click.ClickException(str(error)) from None
+        click.echo(str(error), err=True)
+        sys.exit(2)
     unsigned = [str(remark) for remark in signing.remarks if remark.unsigned]
     _comment(f"What {printable(str(conf))} signs, by `filterd key import-opendkim`.")
     _comment("Keys that cannot be used as they are:", faults)

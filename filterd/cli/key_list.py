@@ -59,7 +59,7 @@ def command(policy: Path | None, directory: Path | None, dns: bool, as_json: boo
     """List keys, and whether DNS has their public parts.
 
     published; absent: there is no record; different: a record of another key, or one that forbids its use. Ends with 1
-    if a key is not known to be published, or cannot be used.
+    if a key is not known to be published, or cannot be used; with 2 if there is nothing to list by.
     """
     if policy is not None and directory is not None:
         raise click.UsageError("give -p or --directory, not both")
@@ -96,7 +96,7 @@ def _of_directory(path: Path) -> Iterator[_Named]:
     try:
         files = sorted(each for each in path.iterdir() if each.suffix == ".pem")
     except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}; say where keys are by -p or --directory") from None
+        raise click.UsageError(f"{path}: {error.strerror}; say where keys are by -p or --directory") from None
     for file in files:
         named = named_after(file)
         if named is None:

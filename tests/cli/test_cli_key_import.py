@@ -115,8 +115,8 @@ def test_nothing_is_overwritten(tmp_path: Path, conf: Path) -> None:
 
     result = run(conf, "--copy", tmp_path / "keys")
 
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: {taken}: exists already, and is not overwritten\n"
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"{taken}: exists already, and is not overwritten\n"
     assert [path.name for path in taken.parent.iterdir()] == [taken.name]
 
 
@@ -205,7 +205,7 @@ def test_a_configuration_that_cannot_be_understood(conf: Path, line: str, says: 
 
     result = run(conf)
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
 
 

@@ -164,7 +164,7 @@ def test_colours_are_for_terminals(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--directory", "{}/none"], 1, "Error: {}/none: No such file or directory; say where keys are by -p"),
+        (["--directory", "{}/none"], 2, "Error: {}/none: No such file or directory; say where keys are by -p"),
         (["--directory", "{}", "-p", "{}/policy.yaml"], 2, "give -p or --directory, not both"),
         (["-p", "{}/none.yaml"], 2, "{}/none.yaml:1:1: cannot be read: No such file"),
     ],
