@@ -15,7 +15,7 @@ from filterd.mail.message import Author
 from filterd.mail.reason import Reason
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
-from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, StepOutcome, Verdict
+from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict
 
 VERSION = 1
 
@@ -142,6 +142,8 @@ def _plain(value: Any) -> Any:
         plain = {
             each.name: _plain(getattr(value, each.name)) for each in fields(value) if not each.name.startswith("_")
         }
+        if isinstance(value, Edit):
+            plain = {"edit": type(value).__name__, **plain}
         return {key: part for key, part in plain.items() if part is not None}
     if isinstance(value, bytes):
         return value.decode("latin-1")
