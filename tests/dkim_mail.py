@@ -78,6 +78,12 @@ def _pair(key: RSAPrivateKey | Ed25519PrivateKey, algorithm: bytes) -> KeyPair:
     return KeyPair(pem, b64encode(raw) if raw else pem, algorithm, record)
 
 
+@cache
+def signing_key(pem: bytes) -> SigningKey:
+    """The key, loaded once, which takes longer than ten signatures."""
+    return SigningKey.load(pem, min_rsa_bits=1024)
+
+
 def der_integer(number: int) -> bytes:
     return _der(2, number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
@@ -103,13 +109,18 @@ def zone(*records: bytes, name: str = KEY_NAME) -> Resolver:
 
 
 def dkimpy_signed(
-    mail: bytes, pair: KeyPair, header: str = "relaxed", body: str = "relaxed", **options: object
+    mail: bytes,
+    pair: KeyPair,
+    header: str = "relaxed",
+    body: str = "relaxed",
+    selector: str = SELECTOR,
+    **options: object,
 ) -> bytes:
     """The mail with dkimpy's signature above it."""
     return (
         dkimpy.sign(
             mail,
-            SELECTOR.encode(),
+            selector.encode(),
             DOMAIN.encode(),
             pair.for_dkimpy,
             canonicalize=(header.encode(), body.encode()),
@@ -143,7 +154,7 @@ def signed(mail: bytes, pair: KeyPair, **changed: str | None) -> bytes:
     value = f" {text}; b=".encode()
     names = [name.strip().lower() for name in (tags["h"] or "").split(":")]
     octets = signed_octets(header, names, Field(b"DKIM-Signature", value), value, forms[0])
-    signature = b64encode(SigningKey.load(pair.pem, min_rsa_bits=1024).sign(octets))
+    signature = b64encode(signing_key(pair.pem).sign(octets))
     return b"DKIM-Signature:" + value + signature + b"\r\n" + mail
 
 
