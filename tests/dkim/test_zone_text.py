@@ -19,7 +19,9 @@ def test_a_record_of_two_strings() -> None:
     assert zone_text("example.org", "x" * 256, 60) == f'example.org. 60 IN TXT (\n\t"{"x" * 255}"\n\t"x"\n)\n'
 
 
-@pytest.mark.parametrize("record", [rsa_pair().record, rsa_pair(4096).record, ed25519_pair().record], ids=["rsa 2048", "rsa 4096", "ed25519"])
+@pytest.mark.parametrize(
+    "record", [rsa_pair().record, rsa_pair(4096).record, ed25519_pair().record], ids=["rsa 2048", "rsa 4096", "ed25519"]
+)
 def test_a_zone_with_the_record_has_the_key(record: bytes) -> None:
     answer = zone_resolver(zone_text(KEY_NAME, record.decode(), 3600)).lookup(KEY_NAME, "TXT")
 
