@@ -61,11 +61,12 @@ class Signers:
 def may_write_as(senders: Mapping[str, tuple[str, ...]] | None, user: str | None, author: Author) -> bool:
     """Whether a login may write as all authors of a mail. Local parts are compared as they are (RFC 5321 2.4).
 
-    Without a login, or without `senders`, everybody may.
+    Without a login, or without `senders`, everybody may. Else nobody may write as an author who cannot be told.
     """
     if senders is None or user is None:
         return True
     allowed = senders.get(user, ())
-    return "*" in allowed or all(
-        f"@{each.domain}" in allowed or f"{each.local}@{each.domain}" in allowed for each in author.mailboxes
-    )
+    if "*" in allowed:
+        return True
+    named = [f"@{each.domain}" in allowed or f"{each.local}@{each.domain}" in allowed for each in author.mailboxes]
+    return bool(named) and all(named)

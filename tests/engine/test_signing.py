@@ -173,7 +173,13 @@ def test_a_policy_may_refuse_somebody_elses_author() -> None:
     rule = "rules: [{ name: not-yours, when: from_us && !author.allowed, then: reject }]\n"
     desk = Desk(zone_resolver(zone("r")), POLICY + rule)
 
-    assert Disposition.REJECT is desk.send(b"boss@else.example").verdict.disposition
+    for author in (
+        b"boss@else.example",
+        b"anna@example.org|boss@example.org",
+        b"anna@example.org <boss@example.org",
+        b"",
+    ):
+        assert Disposition.REJECT is desk.send(author).verdict.disposition
     assert Disposition.CONTINUE is desk.send(b"anna@example.org").verdict.disposition
 
 
