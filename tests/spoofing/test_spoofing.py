@@ -1,0 +1,94 @@
+"""No mail passes DMARC as somebody who did not send it; every honest mail that looks like one of those passes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from filterd.mail.message import split
+from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD
+from spoofing import author_tricks, dkim_tricks, envelope_tricks, results_tricks, user_tricks
+from spoofing.cast import ATTACKER, Attack, Honest
+from spoofing.readers import end, misled
+from spoofing.stage import OBSERVING, Seen, behind_postfix, bundled, shipped
+
+_ROOMS = (author_tricks, dkim_tricks, envelope_tricks, results_tricks, user_tricks)
+ATTACKS: list[Attack] = [each for room in _ROOMS for each in room.attacks()]
+HONEST: list[Honest] = [each for room in _ROOMS for each in room.honest()]
+
+# What the shipped policy delivers all the same: to the Junk folder or with a mark, never as if all were well.
+JUNK = {"said to come from a list", "said to be sent on", "Resent-From of the attacker"}
+TAGGED = {each.name for each in ATTACKS if each.ends.startswith("temperror")}
+
+
+def ends(seen: Seen) -> str:
+    """How a mail ended; several copies are told of each."""
+    return " and ".join(sorted(map(end, seen.delivered))) if seen.refused is None else seen.refused
+
+
+def all_ends(play: Iterable[Seen]) -> dict[str, str]:
+    return {each.mail.name: ends(each) for each in play}
+
+
+def all_misled(seen: Iterable[Seen]) -> dict[str, list[str]]:
+    """Which mails would mislead a program, and how."""
+    found = {each.mail.name: [how for message in each.delivered for how in misled(message)] for each in seen}
+    return {name: how for name, how in found.items() if how}
+
+
+def pass_as_another(seen: dict[str, Seen]) -> list[str]:
+    """The attacks by which the attacker passes as anybody else."""
+    return [
+        each.name
+        for each in ATTACKS
+        for message in seen[each.name].delivered
+        if "pass as" in (said := end(message))
+        and not said.endswith(ATTACKER)
+        and (each.lie is None or each.lie in message)
+    ]
+
+
+def test_every_attack_has_an_honest_twin() -> None:
+    assert {each.twin for each in ATTACKS} <= {each.name for each in HONEST}
+
+
+def test_the_bundled_mta(tmp_path: Path) -> None:
+    expected = {each.name: each.ends for each in ATTACKS} | {each.name: f"pass as {each.author}" for each in HONEST}
+    with bundled(tmp_path, OBSERVING) as play:
+        seen = play([*ATTACKS, *HONEST])
+
+    assert [] == pass_as_another(seen)
+    assert expected == all_ends(seen.values())
+    assert {} == all_misled(seen.values())
+
+
+@pytest.mark.system
+def test_postfix() -> None:
+    expected = {each.name: each.postfix or each.ends for each in ATTACKS} | {
+        each.name: f"pass as {each.author}" for each in HONEST
+    }
+    with behind_postfix(OBSERVING) as play:
+        seen = play([*ATTACKS, *HONEST])
+
+    assert [] == pass_as_another(seen)
+    assert expected == all_ends(seen.values())
+    assert {} == all_misled(seen.values())
+
+
+def test_the_shipped_policy(tmp_path: Path) -> None:
+    with bundled(tmp_path, shipped()) as play:
+        seen = play([*ATTACKS, *HONEST])
+
+    found = {name: places(each) for name, each in seen.items()}
+    assert {each.name: ["inbox"] for each in HONEST} == {each.name: found[each.name] for each in HONEST}
+    strangers = [each for each in ATTACKS if each.user is None and "pass as" not in each.ends]
+    delivered = {each.name: found[each.name] for each in strangers if found[each.name]}
+    assert {name: ["junk"] for name in JUNK} | {name: ["tagged"] for name in TAGGED} == delivered
+
+
+def places(seen: Seen) -> list[str]:
+    """Where the copies of a mail are found."""
+    headers = [split(message)[0] for message in seen.delivered]
+    return [
+        "junk" if header.has(QUARANTINE_FIELD) else "tagged" if header.has(TAG_FIELD) else "inbox" for header in headers
+    ]
