@@ -26,145 +26,41 @@ def fields() -> list[Attack]:
         Attack("two, victim first", mail(_VICTIM, _ATTACKER), known=KILLS + "A8", ends=_SEVERAL),
         Attack("two, far apart", mail(_ATTACKER, hidden + _VICTIM), known=WEAK + "A4", ends=_SEVERAL),
         Attack("two, the same", mail(_VICTIM, _VICTIM), known=WEAK + "A4", ends=_SEVERAL),
-        Attack(
-            "two, in other cases",
-            mail(b"fROM: <x@evil.example>", b"FROM: <ceo@bank.example>"),
-            known=WEAK + "A4",
-            ends=_SEVERAL,
-        ),
+        Attack("two, in other cases", mail(b"fROM: <x@evil.example>", b"FROM: <ceo@bank.example>"), known=WEAK + "A4", ends=_SEVERAL),
         Attack("two, one empty", mail(b"From:", _VICTIM), known=WEAK + "A4", ends=_SEVERAL),
         Attack("two, one of white space", mail(b"From: \r\n\t", _VICTIM), known=WEAK + "A4", ends=_SEVERAL),
-        Attack(
-            "a space before the colon",
-            mail(_ATTACKER, b"From : <ceo@bank.example>"),
-            known=KILLS + "A10",
-            ends=_SEVERAL,
-        ),
-        Attack(
-            "a tab before the colon", mail(_ATTACKER, b"From\t: <ceo@bank.example>"), known=KILLS + "A10", ends=_SEVERAL
-        ),
+        Attack("a space before the colon", mail(_ATTACKER, b"From : <ceo@bank.example>"), known=KILLS + "A10", ends=_SEVERAL),
+        Attack("a tab before the colon", mail(_ATTACKER, b"From\t: <ceo@bank.example>"), known=KILLS + "A10", ends=_SEVERAL),
         Attack("only one, a space before the colon", mail(b"X: y", b"From : <ceo@bank.example>"), known=KILLS + "A10"),
         Attack("a space before the name, on top", b" " + mail(_ATTACKER, _VICTIM), known=KILLS + "A9", ends=_MISSING),
-        Attack(
-            "a space before the name, below",
-            mail(_ATTACKER, b" From: <ceo@bank.example>"),
-            known=KILLS + "A9",
-            ends=_MALFORMED,
-        ),
-        Attack(
-            "a fold within the name",
-            mail(_ATTACKER, b"From\r\n : <ceo@bank.example>"),
-            known=KILLS + "A11",
-            ends=_AS_ATTACKER,
-        ),
-        Attack(
-            "a fold within the first name",
-            mail(b"From\r\n : <x@evil.example>", _VICTIM),
-            known=KILLS + "A11",
-            ends=_MISSING,
-        ),
+        Attack("a space before the name, below", mail(_ATTACKER, b" From: <ceo@bank.example>"), known=KILLS + "A9", ends=_MALFORMED),
+        Attack("a fold within the name", mail(_ATTACKER, b"From\r\n : <ceo@bank.example>"), known=KILLS + "A11", ends=_AS_ATTACKER),
+        Attack("a fold within the first name", mail(b"From\r\n : <x@evil.example>", _VICTIM), known=KILLS + "A11", ends=_MISSING),
         Attack("Sender alone", mail(b"Sender: <ceo@bank.example>"), known=KILLS + "A12", ends=_MISSING, twin="Sender"),
-        Attack(
-            "Sender of the victim",
-            mail(_ATTACKER, b"Sender: <ceo@bank.example>"),
-            known=KILLS + "A12",
-            ends=_AS_ATTACKER,
-            twin="Sender",
-        ),
-        Attack(
-            "Sender of the attacker",
-            mail(_VICTIM, b"Sender: <x@evil.example>"),
-            known="Sender ID, RFC 4407",
-            twin="Sender",
-        ),
+        Attack("Sender of the victim", mail(_ATTACKER, b"Sender: <ceo@bank.example>"), known=KILLS + "A12", ends=_AS_ATTACKER, twin="Sender"),
+        Attack("Sender of the attacker", mail(_VICTIM, b"Sender: <x@evil.example>"), known="Sender ID, RFC 4407", twin="Sender"),
         Attack("Resent-From alone", mail(b"Resent-From: <ceo@bank.example>"), known=KILLS + "A13", ends=_MISSING),
-        Attack(
-            "Resent-From of the attacker",
-            mail(b"Resent-From: <x@evil.example>", _VICTIM),
-            known="Sender ID, RFC 4407",
-            twin="resent",
-        ),
+        Attack("Resent-From of the attacker", mail(b"Resent-From: <x@evil.example>", _VICTIM), known="Sender ID, RFC 4407", twin="resent"),
         Attack("Reply-To alone", mail(b"Reply-To: <ceo@bank.example>"), known=WEAK + "A4", ends=_MISSING),
-        Attack(
-            "NUL in the name",
-            mail(_ATTACKER, b"From\0: <ceo@bank.example>"),
-            known=WEAK + "A4",
-            ends=_NUL,
-            postfix=_AS_ATTACKER,
-        ),
-        Attack(
-            "NUL behind the name of another",
-            mail(_ATTACKER, b"From\0X: <ceo@bank.example>"),
-            known=WEAK + "A4",
-            ends=_NUL,
-            postfix=_AS_ATTACKER,
-        ),
-        Attack(
-            "no-break space in the name",
-            mail(_ATTACKER, b"From\xc2\xa0: <ceo@bank.example>"),
-            known=WEAK + "A4",
-            ends=_AS_ATTACKER,
-        ),
-        Attack(
-            "an octet in the name",
-            mail(_ATTACKER, b"From\xff: <ceo@bank.example>"),
-            known=WEAK + "A4",
-            ends=_AS_ATTACKER,
-        ),
-        Attack(
-            "a lone CR before the name",
-            mail(b"X: y\rFrom: <ceo@bank.example>", _ATTACKER),
-            known="RFC 5321 2.3.8",
-            ends=_BARE,
-            postfix=_AS_ATTACKER,
-        ),
-        Attack(
-            "a lone CR behind the field",
-            mail(b"From: <x@evil.example>\rFrom: <ceo@bank.example>"),
-            known="RFC 5321 2.3.8",
-            ends=_BARE,
-            postfix=_MALFORMED,
-        ),
-        Attack(
-            "a lone LF before the name",
-            mail(b"X: y\nFrom: <ceo@bank.example>", _ATTACKER),
-            known="RFC 5321 2.3.8",
-            ends=_BARE,
-            postfix=_SEVERAL,
-        ),
-        Attack(
-            "behind a line that is no field",
-            mail(_ATTACKER, b"no field", _VICTIM),
-            known="CVE-2024-39929",
-            ends=_AS_ATTACKER,
-        ),
+        Attack("NUL in the name", mail(_ATTACKER, b"From\0: <ceo@bank.example>"), known=WEAK + "A4", ends=_NUL, postfix=_AS_ATTACKER),
+        Attack("NUL behind the name of another", mail(_ATTACKER, b"From\0X: <ceo@bank.example>"), known=WEAK + "A4", ends=_NUL, postfix=_AS_ATTACKER),
+        Attack("no-break space in the name", mail(_ATTACKER, b"From\xc2\xa0: <ceo@bank.example>"), known=WEAK + "A4", ends=_AS_ATTACKER),
+        Attack("an octet in the name", mail(_ATTACKER, b"From\xff: <ceo@bank.example>"), known=WEAK + "A4", ends=_AS_ATTACKER),
+        Attack("a lone CR before the name", mail(b"X: y\rFrom: <ceo@bank.example>", _ATTACKER), known="RFC 5321 2.3.8", ends=_BARE, postfix=_AS_ATTACKER),
+        Attack("a lone CR behind the field", mail(b"From: <x@evil.example>\rFrom: <ceo@bank.example>"), known="RFC 5321 2.3.8", ends=_BARE, postfix=_MALFORMED),
+        Attack("a lone LF before the name", mail(b"X: y\nFrom: <ceo@bank.example>", _ATTACKER), known="RFC 5321 2.3.8", ends=_BARE, postfix=_SEVERAL),
+        Attack("behind a line that is no field", mail(_ATTACKER, b"no field", _VICTIM), known="CVE-2024-39929", ends=_AS_ATTACKER),
         Attack("behind a line of white space", mail(_ATTACKER, b" \t", _VICTIM), known="RFC 5322 4.2", ends=_SEVERAL),
         Attack("behind an empty field name", mail(_ATTACKER, b": y", _VICTIM), known="own", ends=_AS_ATTACKER),
         Attack("in the body", b"\r\n" + mail(_VICTIM), known="own", ends=_MISSING),
-        Attack(
-            "a line of a mailbox file",
-            b"From ceo@bank.example Tue Nov 14 22:13:20 2023\r\n" + mail(_ATTACKER),
-            known="RFC 4155",
-            ends=_MISSING,
-            postfix=_AS_ATTACKER,
-        ),
-        Attack(
-            "a quoted line of a mailbox file",
-            b">From: <ceo@bank.example>\r\n" + mail(_ATTACKER),
-            known="RFC 4155",
-            ends=_AS_ATTACKER,
-        ),
+        Attack("a line of a mailbox file", b"From ceo@bank.example Tue Nov 14 22:13:20 2023\r\n" + mail(_ATTACKER), known="RFC 4155", ends=_MISSING, postfix=_AS_ATTACKER),
+        Attack("a quoted line of a mailbox file", b">From: <ceo@bank.example>\r\n" + mail(_ATTACKER), known="RFC 4155", ends=_AS_ATTACKER),
         Attack("a longer name", mail(_ATTACKER, b"From-: <ceo@bank.example>"), known="own", ends=_AS_ATTACKER),
         Attack("behind 50,000 fields", b"a:b\r\n" * 50_000 + mail(_VICTIM), known="own", ends="552 5.3.4"),
-        Attack(
-            "in a name whose DNS is broken",
-            mail(b"From: <ceo@old.bank.example>"),
-            known="RFC 9989 5.3.6",
-            ends="temperror dns.servfail",
-        ),
+        Attack("in a name whose DNS is broken", mail(b"From: <ceo@old.bank.example>"), known="RFC 9989 5.3.6", ends="temperror dns.servfail"),
         Attack("said to come from a list", mail(b"List-Id: <x.evil.example>", _VICTIM), known="RFC 9989 8"),
         Attack("said to be sent on", mail(b"Resent-To: <anna@home.example>", _VICTIM), known="RFC 9989 8"),
-    ]
+    ]  # fmt: skip
 
 
 # What stands behind "From: ", who described it, and what becomes of it, behind Postfix too where that is another thing.
@@ -260,7 +156,7 @@ def values() -> list[Attack]:
     return [
         Attack(f"From: {name}", mail(b"From: " + value), known=known, ends=ends, postfix=(*postfix, None)[0])
         for name, value, known, ends, *postfix in _VALUES
-    ]
+    ]  # fmt: skip
 
 
 def attacks() -> list[Attack]:
@@ -297,16 +193,6 @@ def honest() -> list[Honest]:
         Honest("resent", mail(b"Resent-From: <anna@home.example>", plain, b"Reply-To: <x@evil.example>")),
         Honest("an author in the body", mail(plain, body=b"From: <x@evil.example>\r\n\r\n>From: me\r\n")),
         Honest("under the organization", mail(b"From: <service@news.bank.example>"), author="news.bank.example"),
-        Honest(
-            "international",
-            mail("From: Bücher <service@bücher.example>".encode()),
-            b"<service@xn--bcher-kva.example>",
-            author="xn--bcher-kva.example",
-        ),
-        Honest(
-            "an ideographic full stop",
-            mail("From: <service@ｂücher。example>".encode()),
-            b"<service@xn--bcher-kva.example>",
-            author="xn--bcher-kva.example",
-        ),
-    ]
+        Honest("international", mail("From: Bücher <service@bücher.example>".encode()), b"<service@xn--bcher-kva.example>", author="xn--bcher-kva.example"),
+        Honest("an ideographic full stop", mail("From: <service@ｂücher。example>".encode()), b"<service@xn--bcher-kva.example>", author="xn--bcher-kva.example"),
+    ]  # fmt: skip

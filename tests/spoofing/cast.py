@@ -8,7 +8,6 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from dkim_mail import ed25519_pair, rsa_der, rsa_pair
-
 from spoofing.small_rsa import CUBE, WEAK
 
 HOST = "mx.home.example"
@@ -16,7 +15,8 @@ VICTIM, ATTACKER = "bank.example", "evil.example"
 VICTIM_IP, ATTACKER_IP, RELAY_IP, USER_IP = "192.0.2.10", "203.0.113.66", "198.51.100.1", "192.0.2.99"
 US = "home.example"
 
-VICTIM_KEY, VICTIM_ED25519_KEY, ATTACKER_KEY = rsa_pair(2048), ed25519_pair(), rsa_pair(1024)
+# There is one key of each size.
+VICTIM_KEY, VICTIM_ED25519_KEY, ATTACKER_KEY = rsa_pair(2048), ed25519_pair(), rsa_pair(2304)
 
 
 @dataclass(frozen=True)

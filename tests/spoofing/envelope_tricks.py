@@ -72,122 +72,34 @@ def attacks() -> list[Attack]:
     paths = [
         Attack(f"path: {name}", _FORGED, path, known=known, ends=ends, postfix=postfix, twin="path: odd")
         for name, path, known, ends, postfix in _PATHS
-    ]
+    ]  # fmt: skip
     names = [
         Attack(f"HELO: {name}", _FORGED, b"<>", helo, known=known, ends=ends, postfix=postfix, twin="path: null")
         for name, helo, known, ends, postfix in _NAMES
-    ]
+    ]  # fmt: skip
     shop, users = mail(b"From: <ceo@legacy.example>"), mail(b"From: <anna@users.example>")
     relayed = b"Received: from mail.bank.example (mail.bank.example [192.0.2.10])\r\n\tby mx2.home.example; now\r\n"
     return [
         *paths,
         *names,
-        Attack(
-            "HELO of the attacker, path without SPF",
-            _FORGED,
-            b"<x@nobody.bank.example>",
-            b"evil.example",
-            known="CVE-2019-20790",
-        ),
+        Attack("HELO of the attacker, path without SPF", _FORGED, b"<x@nobody.bank.example>", b"evil.example", known="CVE-2019-20790"),
         Attack("HELO of the victim, path of the attacker", _FORGED, helo=b"bank.example", known="CVE-2019-20790"),
-        Attack(
-            "a reverse name of the victim",
-            shop,
-            b"<x@legacy.example>",
-            known="RFC 7208 5.5",
-            twin="path: by reverse name",
-        ),
-        Attack(
-            "a macro: a label too long",
-            users,
-            b"<" + b"a." * 30 + b"a" * 70 + b"@users.example>",
-            known="RFC 7208 7.3",
-            twin="path: by user",
-        ),
-        Attack(
-            "a macro: another's host",
-            users,
-            b'<"anna.192.0.2.10._spf"@users.example>',
-            known="RFC 7208 7",
-            twin="path: by user",
-        ),
-        Attack(
-            "a Received field of our relay, forged",
-            relayed + _FORGED,
-            b"<ceo@bank.example>",
-            known="own",
-            twin="by our relay",
-        ),
-        Attack(
-            "by our relay, two addresses",
-            _received(b"[192.0.2.10]") + _FORGED,
-            b"<ceo@bank.example>",
-            client=RELAY_IP,
-            known="own",
-            twin="by our relay",
-        ),
-        Attack(
-            "by our relay, two fields",
-            _received(b"a") + relayed + _FORGED,
-            b"<ceo@bank.example>",
-            client=RELAY_IP,
-            known="own",
-            twin="by our relay",
-        ),
-        Attack(
-            "by our relay, one field",
-            _received(b"mail.bank.example") + _FORGED,
-            b"<ceo@bank.example>",
-            client=RELAY_IP,
-            known="own",
-            twin="by our relay",
-        ),
+        Attack("a reverse name of the victim", shop, b"<x@legacy.example>", known="RFC 7208 5.5", twin="path: by reverse name"),
+        Attack("a macro: a label too long", users, b"<" + b"a." * 30 + b"a" * 70 + b"@users.example>", known="RFC 7208 7.3", twin="path: by user"),
+        Attack("a macro: another's host", users, b'<"anna.192.0.2.10._spf"@users.example>', known="RFC 7208 7", twin="path: by user"),
+        Attack("a Received field of our relay, forged", relayed + _FORGED, b"<ceo@bank.example>", known="own", twin="by our relay"),
+        Attack("by our relay, two addresses", _received(b"[192.0.2.10]") + _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
+        Attack("by our relay, two fields", _received(b"a") + relayed + _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
+        Attack("by our relay, one field", _received(b"mail.bank.example") + _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
         Attack("by our relay, none", _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
-        Attack(
-            "our own domain",
-            mail(b"From: <anna@home.example>"),
-            b"<anna@home.example>",
-            b"mx.home.example",
-            known="Weak Links A1",
-        ),
-        Attack(
-            "our own domain, null path",
-            mail(b"From: <anna@home.example>"),
-            b"<>",
-            b"home.example",
-            known="Weak Links A3",
-        ),
-        Attack(
-            "our own domain, said to be ours",
-            mail(b"From: <anna@home.example>"),
-            b"<anna@home.example> AUTH=<anna@home.example>",
-            b"[127.0.0.1]",
-            known="RFC 4954 5",
-        ),
-        Attack(
-            "a path whose DNS is broken",
-            _FORGED,
-            b"<x@old.bank.example>",
-            known="RFC 9989 5.3.6",
-            ends="temperror dns.servfail",
-        ),
-        Attack(
-            "behind a mail that passes",
-            _FORGED,
-            before=(Mail("", mail(b"From: <x@evil.example>")),),
-            known="own",
-            ends="fail and pass as evil.example",
-        ),
-        Attack(
-            "behind another HELO",
-            _FORGED,
-            b"<>",
-            before=(Mail("", _FORGED, b"<ceo@bank.example>", b"mail.bank.example"),),
-            known="own",
-            ends="fail and fail",
-        ),
+        Attack("our own domain", mail(b"From: <anna@home.example>"), b"<anna@home.example>", b"mx.home.example", known="Weak Links A1"),
+        Attack("our own domain, null path", mail(b"From: <anna@home.example>"), b"<>", b"home.example", known="Weak Links A3"),
+        Attack("our own domain, said to be ours", mail(b"From: <anna@home.example>"), b"<anna@home.example> AUTH=<anna@home.example>", b"[127.0.0.1]", known="RFC 4954 5"),
+        Attack("a path whose DNS is broken", _FORGED, b"<x@old.bank.example>", known="RFC 9989 5.3.6", ends="temperror dns.servfail"),
+        Attack("behind a mail that passes", _FORGED, before=(Mail("", mail(b"From: <x@evil.example>")),), known="own", ends="fail and pass as evil.example"),
+        Attack("behind another HELO", _FORGED, b"<>", before=(Mail("", _FORGED, b"<ceo@bank.example>", b"mail.bank.example"),), known="own", ends="fail and fail"),
         *_smuggled(),
-    ]
+    ]  # fmt: skip
 
 
 def _received(helo: bytes, client: bytes = b"203.0.113.66") -> bytes:
@@ -233,18 +145,9 @@ def honest() -> list[Honest]:
         Honest("path: null", plain, b"<>", b"bank.example"),
         Honest("path: odd", plain, b'<"a;b \\"c\\" (d)=e"@bank.example>'),
         Honest("path: below the organization", plain, b"<service+x=y@BANK.example>"),
-        Honest(
-            "path: international",
-            mail("From: <s@bücher.example>".encode()),
-            "<s@bücher.example> SMTPUTF8".encode(),
-            author="xn--bcher-kva.example",
-        ),
-        Honest(
-            "path: by reverse name", mail(b"From: <s@legacy.example>"), b"<s@legacy.example>", author="legacy.example"
-        ),
+        Honest("path: international", mail("From: <s@bücher.example>".encode()), "<s@bücher.example> SMTPUTF8".encode(), author="xn--bcher-kva.example"),
+        Honest("path: by reverse name", mail(b"From: <s@legacy.example>"), b"<s@legacy.example>", author="legacy.example"),
         Honest("path: by user", mail(b"From: <anna@users.example>"), b"<anna@users.example>", author="users.example"),
         Honest("by our relay", _received(b"mail.bank.example", b"192.0.2.10") + plain, client=RELAY_IP),
-        Honest(
-            "dots", mail(b"From: <service@bank.example>", body=b"..\r\n...\r\n .\r\n...MAIL FROM:<x@evil.example>\r\n")
-        ),
-    ]
+        Honest("dots", mail(b"From: <service@bank.example>", body=b"..\r\n...\r\n .\r\n...MAIL FROM:<x@evil.example>\r\n")),
+    ]  # fmt: skip

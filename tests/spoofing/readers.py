@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from email.utils import getaddresses
 
 from dkim_mail import verify
+from spoofing.cast import HOST, zone
 
 from filterd.authres.parse import parse
 from filterd.authres.result import MethodResult
@@ -16,7 +17,6 @@ from filterd.dkim.verify import DkimCode
 from filterd.mail.domain import Domain, DomainError
 from filterd.mail.header import Field
 from filterd.mail.message import author_of, split
-from spoofing.cast import HOST, zone
 
 _PASS = re.compile(r"dmarc\s*=\s*pass", re.IGNORECASE)
 
@@ -25,11 +25,14 @@ def end(message: bytes) -> str:
     """What our field says of DMARC, in the words of `Attack.ends`; of our own mail, as whom our signature passes."""
     if not _results(message):
         return _signed(message)
-    (found,) = [each for each in parse(_results(message)[0].value).results if each.method == "dmarc"]
+    results = parse(_results(message)[0].value).results
+    (found,) = [each for each in results if each.method == "dmarc"]
     if found.code == "pass":
         return f"pass as {_author(found)}"
-    reason = found.reason if found.reason != "dmarc.not-aligned" else None
-    return " ".join(filter(None, (found.code, reason)))
+    if found.code == "fail":
+        # It fails as nothing that passed is the author's. What is of interest is why a signature did not pass.
+        return " ".join(["fail", *[each.reason for each in results if each.method == "dkim" and each.reason][:1]])
+    return f"{found.code} {found.reason}"
 
 
 def misled(message: bytes) -> Iterator[str]:

@@ -3,7 +3,8 @@
 Sources: RFC 8601 7, CVE-2022-48521, "Composition Kills"; authres_status issue 86 and others on readers that guess.
 """
 
-from spoofing.cast import Attack, Honest, encoded, mail
+from arc_mail import sealed_by_hand
+from spoofing.cast import ATTACKER_KEY, Attack, Honest, encoded, mail
 
 _PASS = b"dmarc=pass header.from=bank.example"
 # What the bundled MTA does not take.
@@ -56,23 +57,13 @@ _FIELDS: dict[str, bytes] = {
 def attacks() -> list[Attack]:
     return [
         *(
-            Attack(
-                f"results: {name}",
-                field + b"\r\n" + _FORGED,
-                known="RFC 8601 5, 7.1",
-                twin="results of others",
-                ends=_REFUSED.get(name, "fail"),
-                postfix="fail",
-            )
+            Attack(f"results: {name}", field + b"\r\n" + _FORGED, known="RFC 8601 5, 7.1", twin="results of others", ends=_REFUSED.get(name, "fail"), postfix="fail")
             for name, field in _FIELDS.items()
         ),
-        Attack(
-            "results: below the author",
-            mail(b"From: <ceo@bank.example>", *list(_FIELDS.values())[:3]),
-            known="RFC 8601 5",
-            twin="results of others",
-        ),
-    ]
+        Attack("results: in a chain that the attacker sealed", sealed_by_hand(_FORGED, found="mx.home.example; " + _PASS.decode(), domain="evil.example", pair=ATTACKER_KEY), known="Weak Links A11", twin="results of others"),
+        Attack("results: in a chain for the victim", sealed_by_hand(_FORGED, found="mx.home.example; " + _PASS.decode(), domain="bank.example", pair=ATTACKER_KEY), known="Weak Links A11", twin="results of others"),
+        Attack("results: below the author", mail(b"From: <ceo@bank.example>", *list(_FIELDS.values())[:3]), known="RFC 8601 5", twin="results of others"),
+    ]  # fmt: skip
 
 
 def honest() -> list[Honest]:
@@ -84,4 +75,4 @@ def honest() -> list[Honest]:
     return [
         Honest("results of others", others + plain),
         Honest("results of ours", b"Authentication-Results: mx.home.example; dmarc=fail\r\n" + plain),
-    ]
+    ]  # fmt: skip

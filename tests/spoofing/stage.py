@@ -9,11 +9,11 @@ from pathlib import Path
 
 from servers import postfix as real
 from servers.filterd import Filterd
+from spoofing.cast import HOST, RELAY_IP, US, VICTIM_ED25519_KEY, Mail, zone
 
 from filterd.demo.nameserver import Nameserver
 from filterd.mta.config import MtaConfig
 from filterd.mta.server import running
-from spoofing.cast import HOST, RELAY_IP, US, VICTIM_ED25519_KEY, Mail, zone
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 60.0
@@ -51,15 +51,18 @@ def bundled(folder: Path, policy: str) -> Iterator[Play]:
 @contextmanager
 def behind_postfix(policy: str) -> Iterator[Play]:
     """The same behind Postfix, with the settings that we ship."""
-    with real.running(milters=["unix:milters/milter"], settings=_main_cf()) as postfix:
-        with _about_us(postfix.milters) as us, Filterd(postfix.milters, us + policy) as filterd:
+    with (
+        real.running(milters=["unix:milters/milter"], settings=_main_cf()) as postfix,
+        _about_us(postfix.milters) as us,
+        Filterd(postfix.milters, us + policy) as filterd,
+    ):
 
-            def files() -> Iterable[Path]:
-                postfix.settle()
-                return (postfix.directory / "mail" / "new").glob("*")
+        def files() -> Iterable[Path]:
+            postfix.settle()
+            return (postfix.directory / "mail" / "new").glob("*")
 
-            yield lambda mails: _play(mails, postfix.port, files)
-            _assert_sound(filterd)
+        yield lambda mails: _play(mails, postfix.port, files)
+        _assert_sound(filterd)
 
 
 def _assert_sound(filterd: Filterd) -> None:

@@ -45,4 +45,4 @@ def honest() -> list[Honest]:
             "user with a name": (b"From: Eve (the CEO) <eve@HOME.example>", b"Sender: ceo@home.example"),
             "user of a list": (b"From: list@sub.home.example",),
         }.items()
-    ]
+    ]  # fmt: skip
