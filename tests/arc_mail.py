@@ -90,9 +90,9 @@ def sealed(mail: bytes, domain: str = DOMAINS[0], pair: KeyPair = RSA, chain: Ar
     return b"".join(field.raw for field in fields) + mail
 
 
-def sealed_by_dkimpy(mail: bytes, domain: str = DOMAINS[0], pair: KeyPair = RSA) -> bytes:
+def sealed_by_dkimpy(mail: bytes, domain: str = DOMAINS[0], pair: KeyPair = RSA, resolver: Resolver = ZONE) -> bytes:
     """The mail with dkimpy's set above it."""
-    said = f"Authentication-Results: {AUTHSERV_ID}; arc={check(mail).code}; spf=pass smtp.mailfrom=joe@example.org\r\n"
+    said = f"Authentication-Results: {AUTHSERV_ID}; arc={check(mail, resolver).code}; spf=pass smtp.mailfrom=joe@example.org\r\n"
     fields = dkimpy.arc_sign(
         said.encode() + mail,
         SELECTOR.encode(),

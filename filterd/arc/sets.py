@@ -81,6 +81,11 @@ class ArcSet:
     seal: Seal
 
 
+def bears_sets(header: Header) -> bool:
+    """Whether there is any ARC field, well-formed or not: the question that costs next to nothing."""
+    return any(header.has(name) for name in _NAMES)
+
+
 def collect(header: Header) -> tuple[ArcSet, ...]:
     """The sets, oldest first; empty where there is no ARC field.
 

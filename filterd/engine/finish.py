@@ -1,20 +1,25 @@
 """From verdict to changes of the mail, in the one safe order.
 
 What claims to be ours goes first, in descending order (deleting the first copy would renumber the next); then the
-fields that rules add; Authentication-Results last, so that it stands above all others (RFC 8601 4.1, 5).
+fields that rules add; then Authentication-Results, so that it stands above all others (RFC 8601 4.1, 5); an ARC set
+last, as it seals what is there then (RFC 8617 5.1).
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from filterd.arc.verify import ArcCode, ArcResult
 from filterd.authres.forged import forged
 from filterd.authres.format import format_value
 from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
+from filterd.mail.domain import Domain
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Transaction
 from filterd.policy.results import Results
-from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticationResults, AddField, Edit, Sign, Verdict
+from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticationResults, AddField, Seal, Sign, Verdict
 from filterd.spf.check import SpfResult
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
@@ -41,6 +46,8 @@ class DeleteField:
 
 
 Change = InsertField | DeleteField
+#: Makes an ARC set for the header as it leaves, and for what was found.
+MakeSet = Callable[[Header, AuthenticationResults], tuple[Field, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +60,30 @@ class Finished:
 
 def finish(
     verdict: Verdict,
-    transaction: Transaction,
     header: Header,
-    results: Results,
-    authserv_id: str,
-    signatures: tuple[Field, ...] = (),
-    other_ids: frozenset[str] = frozenset(),
+    found: AuthenticationResults,
+    other_ids: frozenset[str],
+    signatures: tuple[Field, ...],
+    seal: MakeSet,
 ) -> Finished:
     """Make the bytes of what the verdict intends. A mail that is not delivered is not changed.
 
-    `other_ids` are authserv-ids of further servers of ours that cannot have seen this mail.
+    `found` is what our Authentication-Results say. `other_ids` are authserv-ids of further servers of ours that cannot
+    have seen this mail. `signatures` and what `seal` makes stand above all others, in that order.
     """
     if verdict.disposition.final:
         return Finished(verdict)
-    changes: list[Change] = _strip(header, other_ids | {authserv_id})
+    changes: list[Change] = _strip(header, other_ids | {found.authserv_id})
     for edit in verdict.edits:
-        changes += _made(edit, transaction, results, authserv_id, signatures)
+        match edit:
+            case AddField():
+                changes.append(InsertField(0, edit.name, edit.value))
+            case AddAuthenticationResults():
+                changes.append(InsertField(0, AUTHENTICATION_RESULTS, format_value(found)))
+            case Sign():
+                changes += _on_top(signatures)
+            case Seal():
+                changes += _on_top(seal(_changed(header, changes), found))
     return Finished(verdict, tuple(changes))
 
 
@@ -87,17 +102,9 @@ def _strip(header: Header, authserv_ids: frozenset[str]) -> list[Change]:
     return changes
 
 
-def _made(
-    edit: Edit, transaction: Transaction, results: Results, authserv_id: str, signatures: tuple[Field, ...]
-) -> list[Change]:
-    match edit:
-        case AddField():
-            return [InsertField(0, edit.name, edit.value)]
-        case AddAuthenticationResults():
-            value = format_value(AuthenticationResults(authserv_id, _methods(transaction, results)))
-            return [InsertField(0, AUTHENTICATION_RESULTS, value)]
-        case Sign():
-            return [InsertField(0, field.name.decode("ascii"), _value(field)) for field in reversed(signatures)]
+def _on_top(fields: tuple[Field, ...]) -> list[Change]:
+    """Insert made fields above all others, in their order."""
+    return [InsertField(0, field.name.decode("ascii"), _value(field)) for field in reversed(fields)]
 
 
 def _value(field: Field) -> str:
@@ -105,16 +112,39 @@ def _value(field: Field) -> str:
     return field.value.decode("utf-8").removeprefix(" ").replace("\r\n", "\n")
 
 
-def _methods(transaction: Transaction, results: Results) -> tuple[MethodResult, ...]:
-    """Every result, in the order in which they were found."""
+def _changed(header: Header, changes: list[Change]) -> Header:
+    """The header after these changes: deletions by the numbers that fields came with, insertions above all others."""
+    gone = {(each.name.lower().encode(), each.occurrence) for each in changes if isinstance(each, DeleteField)}
+    added = [
+        Field(each.name.encode(), b" " + each.value.replace("\n", "\r\n").encode())
+        for each in reversed(changes)
+        if isinstance(each, InsertField)
+    ]
+    seen: Counter[bytes] = Counter()
+    for field in header:
+        seen[field.key] += 1
+        if (field.key, seen[field.key]) not in gone:
+            added.append(field)
+    return Header.of(added)
+
+
+def said(
+    authserv_id: str, transaction: Transaction, results: Results, override: Domain | None = None
+) -> AuthenticationResults:
+    """Every result, in the order in which they were found.
+
+    `transaction` is the one that the mail came in by; `override` the ARC sealer whose word set DMARC's failure aside.
+    """
     methods: list[MethodResult] = []
     if results.spf is not None:
         methods.append(_spf(results.spf, transaction))
     if results.dkim is not None:
         methods += [_dkim(each) for each in results.dkim] or [MethodResult("dkim", "none")]
+    if results.arc is not None and results.arc.code is not ArcCode.NONE:
+        methods.append(_arc(results.arc, transaction))
     if results.dmarc is not None:
-        methods.append(_dmarc(results.dmarc))
-    return tuple(methods)
+        methods.append(_dmarc(results.dmarc, override))
+    return AuthenticationResults(authserv_id, tuple(methods))
 
 
 def _spf(spf: SpfResult, transaction: Transaction) -> MethodResult:
@@ -139,10 +169,22 @@ def _dkim(dkim: DkimResult) -> MethodResult:
     return MethodResult("dkim", dkim.code.value, properties, dkim.reason.value if dkim.reason else None)
 
 
-def _dmarc(dmarc: DmarcResult) -> MethodResult:
+def _arc(arc: ArcResult, transaction: Transaction) -> MethodResult:
+    # RFC 8617 10.2.
+    properties: list[Property] = []
+    if transaction.client.ip is not None:
+        properties.append(Property("smtp", "remote-ip", str(transaction.client.ip)))
+    if arc.oldest_pass is not None:
+        properties.append(Property("header", "oldest-pass", str(arc.oldest_pass)))
+    return MethodResult("arc", arc.code.value, tuple(properties), arc.reason.value if arc.reason else None)
+
+
+def _dmarc(dmarc: DmarcResult, override: Domain | None) -> MethodResult:
     properties: list[Property] = []
     if dmarc.author_domain is not None:
         properties.append(Property("header", "from", dmarc.author_domain.name))
     if dmarc.policy is not None:
         properties.append(Property("policy", "dmarc", dmarc.policy.value))
-    return MethodResult("dmarc", dmarc.code.value, tuple(properties), dmarc.reason.value if dmarc.reason else None)
+    reason = dmarc.reason.value if dmarc.reason else None
+    comment = f"overridden, trusted ARC sealer {override}" if override else None
+    return MethodResult("dmarc", dmarc.code.value, tuple(properties), reason, comment)

@@ -5,9 +5,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from filterd.arc.sets import bears_sets
+from filterd.arc.verify import ArcCode, ArcResult, ArcVerification, Hop
+from filterd.authres.result import AuthenticationResults
+from filterd.dkim.bodyhash import BodyHasher
+from filterd.dkim.sign import OUTGOING_BODY
 from filterd.dkim.verify import DkimCode, DkimResult, Verification
 from filterd.dmarc.evaluate import DmarcCode, DmarcResult, evaluate, names_to_prefetch
 from filterd.dmarc.org_domain import PublicSuffixes
+from filterd.engine.sealing import Sealed, seal_mail
+from filterd.engine.signing import PublicationMemory
 from filterd.lookup import Resolver
 from filterd.mail.header import Header
 from filterd.mail.message import Author
@@ -16,6 +23,7 @@ from filterd.mail.transaction import Transaction
 from filterd.policy.rules import Policy
 from filterd.spf.check import SpfCode, SpfIdentity, SpfResult, check_helo, check_mail_from
 
+_NO_CHAIN = ArcResult(ArcCode.NONE)
 T = TypeVar("T")
 
 
@@ -28,8 +36,12 @@ class Gather:
         self._readings = {"treewalk": (None,), "psl": (suffixes,), "compare": (None, suffixes)}[
             policy.settings.dmarc.organizational_domain
         ]
+        self._sealer, self._trusted_sealers = policy.sealer, policy.trusted_sealers
         self.faults: list[str] = []
+        self._hasher: BodyHasher | None = None  # of all who read the body
         self._verification: Verification | None = None
+        self._bears_sets = False
+        self._chain: ArcVerification | None = None
 
     def spf(self, transaction: Transaction, resolver: Resolver) -> SpfResult:
         """SPF of the envelope sender (RFC 7208 2.4). Without a client address there is nothing to authorize."""
@@ -55,31 +67,36 @@ class Gather:
         self, header: Header, author: Author, spf: SpfResult | None, now: float, resolver: Resolver
     ) -> None:
         """Read the signatures, and ask in parallel for all that the end of message will need."""
+        hasher = self._hasher = BodyHasher([OUTGOING_BODY] if self._sealer else ())
+        self._verification = self._guarded("dkim", lambda: Verification(header, int(now), hasher=hasher), None)
+        self._bears_sets = bears_sets(header)
+        if self._bears_sets:
+            self._chain = self._guarded("arc", lambda: ArcVerification(header, int(now), hasher), None)
+        self._guarded("dns", lambda: self._prefetch(author, spf, resolver), None)
 
-        def begin() -> None:
-            self._verification = verification = Verification(header, int(now))
-            names = list(verification.key_names)
-            if author.domain is not None:
-                for suffixes in self._readings:
-                    names += names_to_prefetch(author.domain, spf, verification.sdids, suffixes)
-            for name in names:
-                resolver.prefetch(name, "TXT")
-
-        self._guarded("dkim", begin, None)
+    def _prefetch(self, author: Author, spf: SpfResult | None, resolver: Resolver) -> None:
+        readers = [each for each in (self._verification, self._chain, self._sealer) if each is not None]
+        names = [name for each in readers for name in each.key_names]
+        sdids = self._verification.sdids if self._verification else ()
+        if author.domain is not None:
+            for suffixes in self._readings:
+                names += names_to_prefetch(author.domain, spf, sdids, suffixes)
+        for name in names:
+            resolver.prefetch(name, "TXT")
 
     def body(self, chunk: bytes) -> None:
         """Hash a part of the body, in order."""
-        verification = self._verification
-        if verification is None:
+        hasher = self._hasher
+        if hasher is None:
             return
 
         def hash_chunk() -> bool:
-            verification.body(chunk)
+            hasher.update(chunk)
             return True
 
-        if not self._guarded("dkim", hash_chunk, False):
+        if not self._guarded("body", hash_chunk, False):
             # A body with a hole in it must not be compared.
-            self._verification = None
+            self._hasher = self._verification = self._chain = None
 
     def dkim(self, resolver: Resolver) -> tuple[DkimResult, ...]:
         """The result of every signature, after the whole body was seen."""
@@ -89,11 +106,30 @@ class Gather:
             return broken
         return self._guarded("dkim", lambda: verification.finish(resolver), broken)
 
+    def arc(self, resolver: Resolver) -> tuple[ArcResult, Hop | None]:
+        """The state of the chain, after the whole body was seen, and where the trusted sealers took the mail over."""
+        if not self._bears_sets:
+            return _NO_CHAIN, None
+        broken = ArcResult(ArcCode.FAIL, reason=Reason.CHECK_FAILED)
+        chain = self._chain
+        result = self._guarded("arc", lambda: chain.finish(resolver), broken) if chain else broken
+        return result, result.first_trusted(self._trusted_sealers)
+
     def dmarc(
-        self, author: Author, spf: SpfResult | None, dkim: tuple[DkimResult, ...], resolver: Resolver
+        self,
+        author: Author,
+        spf: SpfResult | None,
+        dkim: tuple[DkimResult, ...],
+        arc: ArcResult | None,
+        resolver: Resolver,
     ) -> tuple[DmarcResult, DmarcResult | None]:
         """DMARC over what SPF and DKIM found (RFC 9989 5.3). The second is what differs, where the policy compares."""
-        result, *others = [self._dmarc(author, spf, dkim, resolver, each) for each in self._readings]
+        # What a broken check of ours did not find might have passed: no mail is refused for that.
+        faulty = any(
+            each is not None and each.reason is Reason.CHECK_FAILED
+            for each in (spf, *dkim, arc if self._trusted_sealers else None)
+        )
+        result, *others = [self._dmarc(author, spf, dkim, resolver, each, faulty=faulty) for each in self._readings]
         return result, next((other for other in others if _differ(result, other)), None)
 
     def _dmarc(
@@ -103,12 +139,36 @@ class Gather:
         dkim: tuple[DkimResult, ...],
         resolver: Resolver,
         suffixes: PublicSuffixes | None,
+        *,
+        faulty: bool,
     ) -> DmarcResult:
         broken = DmarcResult(DmarcCode.TEMPERROR, author.domain, reason=Reason.CHECK_FAILED)
         result = self._guarded("dmarc", lambda: evaluate(author, spf, dkim, resolver, suffixes), broken)
-        faulty = any(each is not None and each.reason is Reason.CHECK_FAILED for each in (spf, *dkim))
-        # What a broken check of ours did not find might have passed: no mail is refused for that.
         return replace(broken, policy=result.policy) if faulty and result.code is DmarcCode.FAIL else result
+
+    def seal(
+        self,
+        header: Header,
+        results: AuthenticationResults,
+        chain: ArcResult,
+        now: float,
+        memory: PublicationMemory,
+        resolver: Resolver,
+    ) -> Sealed:
+        """Seal the mail as it leaves: with this header, and the body that was seen."""
+        sealer, hasher, broken = self._sealer, self._hasher, Sealed(unsealed=Reason.CHECK_FAILED)
+        if sealer is None or hasher is None:
+            return broken
+
+        def made() -> Sealed:
+            hasher.finish()
+            body_hash = hasher.hash_of(OUTGOING_BODY).digest
+            return seal_mail(header, body_hash, results, chain, sealer, int(now), memory, resolver)
+
+        sealed = self._guarded("seal", made, broken)
+        if sealed.fault:
+            self.faults.append(sealed.fault)
+        return sealed
 
     def fault(self, where: str, error: Exception) -> None:
         """Note a fault of filterd's own, with the line that raised it."""

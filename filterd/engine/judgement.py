@@ -8,12 +8,13 @@ from filterd.authres.result import AuthenticationResults
 from filterd.authres.trusted import topmost
 from filterd.backend.recorded import RecordingResolver
 from filterd.engine.fallback import HEADER_TOO_LARGE, NOT_SIGNED, not_judged, own_fault
-from filterd.engine.finish import Finished, finish, strip_only
+from filterd.engine.finish import Finished, finish, said, strip_only
 from filterd.engine.gather import Gather
 from filterd.engine.runtime import Runtime
+from filterd.engine.sealing import Sealed
 from filterd.engine.signing import Outbound, Signed
 from filterd.lookup import Answer, Resolver
-from filterd.mail.header import Header
+from filterd.mail.header import Field, Header
 from filterd.mail.message import Author, author_of
 from filterd.mail.received import added_inside, handover
 from filterd.mail.transaction import Client, ForwardPath, IPAddress, Stage, Transaction
@@ -23,7 +24,7 @@ from filterd.policy.results import Results
 from filterd.policy.schema import Network
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
-from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Sign, Verdict
+from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Seal, Sign, Verdict
 
 #: A header section with more is refused; Postfix by default lets 102,400 octets a field through.
 MAX_FIELDS = 50_000
@@ -55,6 +56,7 @@ class MailJudgement:
         self._recorders: list[RecordingResolver] = []
         self._outbound: Outbound | None = None
         self._signed = Signed()
+        self._sealed = Sealed()
         self._times: dict[str, float] = {}
         self._refused: Verdict | None = None
         # Whose address SPF judges: the client's, or the one that our outermost relay recorded.
@@ -152,9 +154,9 @@ class MailJudgement:
                 outbound = self._outbound
                 self._signed = self._timed("sign", lambda: self._sign(outbound, header))
                 verdict = NOT_SIGNED if self._signed.defer else verdict
-            return finish(
-                verdict, self._transaction, header, self._results, authserv_id, self._signed.fields, other_ids
-            )
+            # Behind a relay of ours, what was judged is the connection that the relay took.
+            found = said(authserv_id, self._origin or self._transaction, self._results, verdict.override)
+            return finish(verdict, header, found, other_ids, self._signed.fields, self._seal)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("finish", error)
             return strip_only(own_fault(self._policy.settings), header, other_ids | {authserv_id})
@@ -166,14 +168,27 @@ class MailJudgement:
             self._gather.faults.append(signed.fault)
         return signed
 
+    def _seal(self, header: Header, found: AuthenticationResults) -> tuple[Field, ...]:
+        runtime, chain = self._runtime, self._results.arc
+        if chain is None:
+            return ()
+        now, memory = runtime.clock.now(), runtime.publications
+        self._sealed = self._timed(
+            "seal", lambda: self._gather.seal(header, found, chain, now, memory, self._resolver())
+        )
+        return self._sealed.fields
+
     def _conclusion(self) -> Verdict:
         """One verdict of all stages: the first that decided, with the edits of all."""
         whole = [each.verdict for each in self._judgements if not each.recipient]
         edits: list[Edit] = [edit for verdict in whole for edit in verdict.edits]
         edits.append(Sign() if self._from_us else AddAuthenticationResults())
+        if self._policy.sealer and not self._from_us:
+            edits.append(Seal())
         decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
         decided = decided or not_judged(self._policy.settings, self._results) or _CONTINUE
-        return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits))
+        override = next((each.override for each in whole if each.override), None)
+        return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits), override=override)
 
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
         self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
@@ -218,7 +233,7 @@ class MailJudgement:
             return
         resolver, gather = self._resolver(), self._gather
         spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
-        dmarc_psl = self._results.dmarc_psl
+        dmarc_psl, arc, arc_trusted = self._results.dmarc_psl, self._results.arc, self._results.arc_trusted
         origin, author = self._origin, self._author
         if Check.SPF in checks and spf is None and origin is not None:
             spf = self._timed("spf", lambda: gather.spf(origin, resolver))
@@ -226,9 +241,11 @@ class MailJudgement:
             helo = self._timed("spf", lambda: gather.spf_helo(origin, resolver))
         if Check.DKIM in checks and dkim is None:
             dkim = self._timed("dkim", lambda: gather.dkim(resolver))
+        if Check.ARC in checks and arc is None:
+            arc, arc_trusted = self._timed("arc", lambda: gather.arc(resolver))
         if Check.DMARC in checks and dmarc is None and author is not None:
-            dmarc, dmarc_psl = self._timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), resolver))
-        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl)
+            dmarc, dmarc_psl = self._timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), arc, resolver))
+        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted)
 
     def _relayed(self, header: Header) -> Transaction:
         """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""
@@ -279,6 +296,8 @@ class MailJudgement:
                 results=self._results,
                 signed=self._signed.names,
                 unsigned=self._signed.unsigned,
+                sealed=self._sealed.name,
+                unsealed=self._sealed.unsealed,
                 judgements=tuple(self._judgements),
                 verdict=verdict,
                 answers=tuple(answers.values()),

@@ -1,5 +1,8 @@
 """The judgement: facts and results in, a verdict out. Pure: the same input gives the same verdict for ever."""
 
+from dataclasses import replace
+
+from filterd.dmarc.evaluate import DmarcCode
 from filterd.mail.reply import Reply, printable
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import EvaluationError
@@ -13,6 +16,15 @@ Values = dict[str, FactValue | None]
 
 def decide(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Verdict:
     """Judge one stage: its rules in order, until one with a final action fires (DESIGN: stages)."""
+    verdict = _decided(policy, stage, facts, results)
+    hop, dmarc = results.arc_trusted, results.dmarc
+    if hop is None or dmarc is None or dmarc.code is not DmarcCode.FAIL:
+        return verdict
+    without = _decided(policy, stage, facts, replace(results, arc_trusted=None))
+    return verdict if verdict.disposition is without.disposition else replace(verdict, override=hop.sealer)
+
+
+def _decided(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Verdict:
     rules = policy.rules[stage]
     if not rules:
         return Verdict()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from filterd.arc.verify import ArcResult, Hop
 from filterd.dmarc.evaluate import DmarcResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
@@ -31,6 +32,8 @@ def _lines(transcript: Transcript) -> Iterator[str]:
     yield f"verdict   {_WORDS[verdict.disposition]}{decided}"
     if verdict.reply:
         yield f"reply     {verdict.reply}"
+    if verdict.override:
+        yield f"override  the failure of DMARC is set aside by the trusted ARC sealer {verdict.override}"
     for edit in verdict.edits:
         if isinstance(edit, AddField):
             yield f"adds      {edit.name}: {edit.value}"
@@ -75,6 +78,10 @@ def _mail(transcript: Transcript) -> Iterator[str]:
         yield f"signed    {', '.join(transcript.signed)}"
     if transcript.unsigned:
         yield f"unsigned  {transcript.unsigned}"
+    if transcript.sealed:
+        yield f"sealed    {transcript.sealed}"
+    if transcript.unsealed:
+        yield f"unsealed  {transcript.unsealed}"
     yield f"whose     {'ours: no check of strangers is run' if transcript.from_us else 'a stranger’s'}"
 
 
@@ -90,11 +97,21 @@ def _results(transcript: Transcript) -> Iterator[str]:
         yield _result("dkim", dkim.code.value, _domain(dkim.sdid), selector, dkim.algorithm, dkim.reason, dkim.detail)
     if results.dkim == ():
         yield _result("dkim", "none", "the mail bears no signature")
+    if results.arc is not None:
+        yield _arc(results.arc, results.arc_trusted)
     for name, dmarc in (("dmarc", results.dmarc), ("dmarc psl", results.dmarc_psl)):
         if dmarc is not None:
             yield _dmarc(name, dmarc)
     if results.spf is None and results.dkim is None and results.dmarc is None:
         yield "  none was needed"
+
+
+def _arc(arc: ArcResult, trusted: Hop | None) -> str:
+    if not arc.instance and arc.reason is None:
+        return _result("arc", arc.code.value, "the mail bears no ARC set")
+    sealers = f"sealed by {', then '.join(map(str, reversed(arc.sealers)))}" if arc.sealers else None
+    believed = f"trusted from {trusted.sealer} on" if trusted else None
+    return _result("arc", arc.code.value, sealers, believed, arc.reason, arc.detail)
 
 
 def _dmarc(name: str, dmarc: DmarcResult) -> str:

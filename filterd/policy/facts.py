@@ -4,12 +4,13 @@ From it come CEL's declarations, the stage and the checks of every rule, the man
 To add a fact: one row here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from filterd.authres.result import AuthenticationResults, MethodResult
+from filterd.arc.verify import ArcCode
+from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimCode
 from filterd.dmarc.evaluate import DmarcCode
 from filterd.dmarc.record import Request
@@ -28,6 +29,7 @@ class Check(StrEnum):
     SPF = "spf"
     SPF_HELO = "spf_helo"
     DKIM = "dkim"
+    ARC = "arc"
     DMARC = "dmarc"
 
 
@@ -101,8 +103,22 @@ _DKIM_ORDER = tuple(DkimCode(code) for code in ("pass", "policy", "temperror", "
 
 
 def _trusted_word(facts: Facts, method: str, words: tuple[str, ...]) -> str:
-    """What a trusted server says of a method; empty where that is nothing, nothing known, or not one thing."""
-    results = facts.trusted.results if facts.trusted is not None else ()
+    """What a trusted server says of a method."""
+    return _word(facts.trusted.results if facts.trusted is not None else (), facts, method, words)
+
+
+def _hop_word(facts: Facts, results: Results, method: str, words: tuple[str, ...]) -> str | None:
+    """What the first trusted hop of the ARC chain says of a method. None where no chain was looked for."""
+    if results.arc is None:
+        return None
+    seen = results.arc_trusted.results if results.arc_trusted is not None else None
+    if seen is None:
+        return ""
+    return _word([each for each in seen.results if method != "dmarc" or _of_author(each, facts)], facts, method, words)
+
+
+def _word(results: Iterable[MethodResult], facts: Facts, method: str, words: tuple[str, ...]) -> str:
+    """The word of a method; empty where there is none, none that is known, or not one."""
     codes = {each.code for each in results if each.method == method and not _of_helo(each, facts)}
     known = codes & set(words)
     if method == "dkim":
@@ -117,6 +133,15 @@ def _of_helo(result: MethodResult, facts: Facts) -> bool:
     return result.method == "spf" and identities == {"helo"} and not (sender is not None and sender.null)
 
 
+def _of_author(result: MethodResult, facts: Facts) -> bool:
+    """Whether it is about this very author: who passes mail on, as a service for many does, may change its From."""
+    domain = facts.author.domain if facts.author is not None else None
+    return domain is not None and any(
+        Property(each.ptype, each.name, each.value.lower()) == Property("header", "from", domain.name)
+        for each in result.properties
+    )
+
+
 def _dkim_word(codes: set[DkimCode]) -> str:
     return next((code.value for code in _DKIM_ORDER if code in codes), DkimCode.NONE.value)
 
@@ -124,7 +149,7 @@ def _dkim_word(codes: set[DkimCode]) -> str:
 _SPF_WORDS = tuple(code.value for code in SpfCode)
 _DKIM_WORDS = tuple(code.value for code in DkimCode)
 _DMARC_WORDS = tuple(code.value for code in DmarcCode)
-_ARC_WORDS = ("none", "pass", "fail")  # RFC 8617 4.4
+_ARC_WORDS = tuple(code.value for code in ArcCode)
 _REQUEST_WORDS = ("", *(request.value for request in Request))
 _AUTHOR_WORDS = ("", "author.missing", "author.several-fields", "author.several", "author.malformed")
 
@@ -248,6 +273,33 @@ FACTS: dict[str, Fact] = {
             "dkim.pass_domains", _L, Stage.END_OF_MESSAGE, "The signing domains (d=) whose signatures hold.",
             lambda f, r: _of(r.dkim, lambda found: [_name(each.sdid) for each in found if each.code is DkimCode.PASS]),
             Check.DKIM,
+        ),
+        Fact(
+            "arc.result", _S, Stage.END_OF_MESSAGE, "Whether the chain of ARC sets holds (RFC 8617).",
+            lambda f, r: _of(r.arc, lambda arc: arc.code.value), Check.ARC, _ARC_WORDS,
+        ),
+        Fact(
+            "arc.sealer", _S, Stage.END_OF_MESSAGE, "The domain of the newest seal of a chain that holds, or empty.",
+            lambda f, r: _of(r.arc, lambda arc: _name(next(iter(arc.sealers), None))), Check.ARC,
+        ),
+        Fact(
+            "arc.trusted", _B, Stage.END_OF_MESSAGE,
+            "Whether the chain holds, and its newest seal is of `arc.trusted_sealers`; says nothing of who wrote it.",
+            lambda f, r: _of(r.arc, lambda _: r.arc_trusted is not None), Check.ARC,
+        ),
+        Fact(
+            "arc.trusted_spf", _S, Stage.END_OF_MESSAGE,
+            "SPF as the first of the trusted sealers through which the mail came saw it; empty where none says.",
+            lambda f, r: _hop_word(f, r, "spf", _SPF_WORDS), Check.ARC, ("", *_SPF_WORDS),
+        ),
+        Fact(
+            "arc.trusted_dkim", _S, Stage.END_OF_MESSAGE, "DKIM as that sealer saw it: its best result, or empty.",
+            lambda f, r: _hop_word(f, r, "dkim", _DKIM_WORDS), Check.ARC, ("", *_DKIM_WORDS),
+        ),
+        Fact(
+            "arc.trusted_dmarc", _S, Stage.END_OF_MESSAGE,
+            "DMARC as that sealer saw it, of the author whom the mail still has; or empty.",
+            lambda f, r: _hop_word(f, r, "dmarc", _DMARC_WORDS), Check.ARC, ("", *_DMARC_WORDS),
         ),
         Fact(
             "dmarc.result", _S, Stage.END_OF_MESSAGE, "DMARC (RFC 9989): whether what passed belongs to the author.",

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from filterd.dkim.sign import SigningKey
 from filterd.dmarc.org_domain import PublicSuffixes
+from filterd.mail.domain import Domain
 from filterd.mail.reply import Reply, ReplyError
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition, ConditionError, compile_condition
@@ -20,10 +21,10 @@ from filterd.policy.facts import FACTS, Check
 from filterd.policy.nodes import Document, Path
 from filterd.policy.rules import REPLY_FIELD, Action, Mode, Policy, Rule
 from filterd.policy.schema import PolicyFile, RuleEntry
-from filterd.policy.signers import SelectedKey, Signer, Signers
+from filterd.policy.signers import Sealer, SelectedKey, Signer, Signers
 
 # Authentication-Results name these, whatever the rules read.
-_REPORTED = frozenset({Check.SPF, Check.DKIM, Check.DMARC})
+_REPORTED = frozenset({Check.SPF, Check.DKIM, Check.ARC, Check.DMARC})
 _NEVER = compile_condition("false")
 
 
@@ -58,6 +59,7 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: Read
             problem = f"whose mail it is must be known at MAIL, {name} is not known then"
             faults.append(document.error(("mail_from_us",), problem))
     signers = _signers(document, settings, read_key, faults)
+    sealer = _sealer(document, settings, signers, faults)
     suffixes = _suffixes(document, settings, read_suffixes, faults)
     rules = [_own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
     rules += [_rule(document, index, entry, faults) for index, entry in enumerate(settings.rules)]
@@ -70,7 +72,9 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: Read
     }
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
-    return Policy(settings, mail_from_us, signers, staged, _REPORTED | named, facts, digest, suffixes)
+    trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
+    checks = _REPORTED | named
+    return Policy(settings, mail_from_us, signers, staged, checks, facts, digest, suffixes, sealer, trusted_sealers)
 
 
 def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults: list[PolicyError]) -> Signers:
@@ -90,6 +94,19 @@ def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults
                 faults.append(document.error(("sign", index, "keys", number, "file"), str(error)))
         signers.append(Signer(entry, tuple(keys)))
     return Signers(tuple(signers))
+
+
+def _sealer(document: Document, settings: PolicyFile, signers: Signers, faults: list[PolicyError]) -> Sealer | None:
+    # A key that could not be read is told of already.
+    if not settings.arc.seal or any(fault.path.startswith("sign") for fault in faults):
+        return None
+    host = settings.identity.authserv_id
+    sealer = signers.for_host(Domain.parse(host)) if host else None
+    if sealer is None:
+        problem = f"no entry of `sign` has an RSA key for {host} or a domain above it"
+        problem = problem if host else "a seal names its domain: write identity.authserv_id"
+        faults.append(document.error(("arc", "seal"), problem))
+    return sealer
 
 
 def _suffixes(
@@ -218,6 +235,8 @@ def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
             problem = f"here stands a list of at least {error['ctx']['min_length']}"
         case "too_long":
             problem = f"here stands a list of at most {error['ctx']['max_length']}"
+        case "bool_parsing":
+            problem = "here stands true or false"
         case "string_type":
             problem = "here stands a text"
         case _:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from filterd.dmarc.org_domain import PublicSuffixes
+from filterd.mail.domain import Domain
 from filterd.mail.reply import Reply
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.schema import PolicyFile, Server
-from filterd.policy.signers import Signers
+from filterd.policy.signers import Sealer, Signers
 from filterd.policy.verdict import Disposition
 
 #: A fact in a reply's text.
@@ -70,7 +71,7 @@ class Policy:
 
     `rules` are those of each stage, in order. `checks` are those that a rule or the Authentication-Results field needs.
     `facts` are the names that each stage's rules read. `digest` names this very text. `suffixes` is the public suffix
-    list, where DMARC is judged or compared by it.
+    list, where DMARC is judged or compared by it. `sealer` is None where nothing is sealed.
     """
 
     settings: PolicyFile
@@ -81,6 +82,8 @@ class Policy:
     facts: dict[Stage, tuple[str, ...]]
     digest: str
     suffixes: PublicSuffixes | None = None
+    sealer: Sealer | None = None
+    trusted_sealers: frozenset[Domain] = frozenset()
 
     @property
     def server(self) -> Server:

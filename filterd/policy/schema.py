@@ -207,6 +207,19 @@ class Dmarc(Section):
     )
 
 
+class Arc(Section):
+    """What chains of ARC sets are good for (RFC 8617)."""
+
+    seal: bool = Field(
+        False,
+        description="Whether strangers' mail is sealed for those to whom it goes on, with the RSA key of the `sign` "
+        "entry for the authserv_id's domain, or for one above it.",
+    )
+    trusted_sealers: tuple[HostName, ...] = Field(
+        (), max_length=1000, description="Whose word counts about mail that they passed on: the d= of their seals."
+    )
+
+
 class KeyEntry(Section):
     """A private key to sign with."""
 
@@ -264,6 +277,7 @@ class PolicyFile(Section):
         "Without this, every login may use every address.",
     )
     dmarc: Dmarc = Dmarc()
+    arc: Arc = Arc()
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
 
     @field_validator("rules")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from filterd.dkim.sign import SigningKey
+from filterd.dkim.signature import Algorithm
 from filterd.mail.domain import Domain
 from filterd.mail.message import Author
 from filterd.policy.schema import SignEntry
@@ -35,6 +36,19 @@ class Signing:
     domain: Domain
 
 
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Who seals strangers' mail: RSA keys, at least one, and the domain under which they are published."""
+
+    domain: Domain
+    keys: tuple[SelectedKey, ...]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of the keys' TXT records."""
+        return tuple(f"{each.selector}._domainkey.{self.domain}" for each in self.keys)
+
+
 class Signers:
     """All `sign` entries, found by domain: its own before a wildcard, a longer one before a shorter."""
 
@@ -55,6 +69,20 @@ class Signers:
                 # One key record serves all names below: relaxed alignment (RFC 9989 4.10.2) takes it for the author's.
                 return Signing(signer, base)
             base = base.parent
+        return None
+
+    def for_host(self, host: Domain) -> Sealer | None:
+        """Who seals for a server of ours: the nearest entry for its name, or one above it, that has an RSA key."""
+        domain: Domain | None = host
+        while domain is not None:
+            signing = self.for_author(domain)
+            # RFC 8617 4.1 takes DKIM's algorithms over, but many verifiers of chains know rsa-sha256 only.
+            keys = (
+                [each for each in signing.signer.keys if each.key.algorithm is Algorithm.RSA_SHA256] if signing else []
+            )
+            if signing and keys:
+                return Sealer(signing.domain, tuple(keys))
+            domain = domain.parent
         return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from filterd.arc.verify import ArcCode
 from filterd.dkim.verify import DkimCode, DkimResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
@@ -34,7 +35,8 @@ class Transcript:
     """All that decided one mail.
 
     `at` is in seconds since 1970, `times` in milliseconds by part. `policy` is the digest of the policy's text.
-    `signed` names the signatures that were made (DOMAIN/SELECTOR); `unsigned` says why mail from us has none.
+    `signed` names the signatures that were made (DOMAIN/SELECTOR); `unsigned` says why mail from us has none. `sealed`
+    and `unsealed` are the same for the ARC set on mail of strangers.
     `completed` tells a mail that reached its end from one that the client or an earlier refusal cut short. `fault` is
     what filterd itself could not do.
     """
@@ -51,6 +53,8 @@ class Transcript:
     verdict: Verdict
     signed: tuple[str, ...] = ()
     unsigned: Reason | None = None
+    sealed: str | None = None
+    unsealed: Reason | None = None
     answers: tuple[Answer, ...] = ()
     times: Mapping[str, float] = field(default_factory=dict)
     completed: bool = True
@@ -78,6 +82,10 @@ class Transcript:
             "dkim": _dkim(self.results.dkim),
             "dmarc": dmarc.code.value if dmarc else "-",
         }
+        if self.results.arc and self.results.arc.code is not ArcCode.NONE:
+            line["arc"] = ":".join((self.results.arc.code, *map(str, self.results.arc.sealers[:1])))
+        if self.verdict.override:
+            line["override"] = f"arc:{self.verdict.override}"
         if self.results.dmarc_psl:
             other = self.results.dmarc_psl
             line["dmarc_psl"] = f"{other.code}:{other.policy or '-'}:{other.organizational_domain or '-'}"
@@ -92,6 +100,10 @@ class Transcript:
             line["signed"] = ",".join(self.signed)
         if self.unsigned:
             line["unsigned"] = self.unsigned.value
+        if self.sealed:
+            line["sealed"] = self.sealed
+        if self.unsealed:
+            line["unsealed"] = self.unsealed.value
         if self.verdict.reply:
             line["reply"] = str(self.verdict.reply)
         for word, rules in (("tags", self.tags()), ("observed", self.observed())):
@@ -110,7 +122,7 @@ class Transcript:
     def reasons(self) -> tuple[str, ...]:
         """The reason words of all results, each once."""
         results = self.results
-        found = [results.spf, *(results.dkim or ()), results.dmarc, self.author]
+        found = [results.spf, *(results.dkim or ()), results.arc, results.dmarc, self.author]
         words = [each.reason.value for each in found if each is not None and each.reason is not None]
         return tuple(dict.fromkeys(words))
 

@@ -1,11 +1,13 @@
 """What is to be done with a mail: the one outcome of judging it at a stage.
 
-Edits are intentions. `AddAuthenticationResults` and `Sign` carry no bytes; `engine.finish` makes them, in fixed order.
+Edits are intentions. `AddAuthenticationResults`, `Sign` and `Seal` carry no bytes; `engine.finish` makes them, in fixed
+order.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from filterd.mail.domain import Domain
 from filterd.mail.reply import Reply
 
 
@@ -50,7 +52,12 @@ class Sign:
     """Sign with every usable key of the author domain."""
 
 
-Edit = AddField | AddAuthenticationResults | Sign
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Add an ARC set over all that the mail has then (RFC 8617 5.1)."""
+
+
+Edit = AddField | AddAuthenticationResults | Sign | Seal
 
 
 class StepOutcome(StrEnum):
@@ -76,10 +83,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judgement of one stage. `rule` is the one that decided; None where none did."""
+    """The judgement of one stage. `rule` is the one that decided; None where none did.
+
+    `override` is the trusted ARC sealer without whose word a mail that fails DMARC would have ended otherwise.
+    """
 
     disposition: Disposition = Disposition.CONTINUE
     reply: Reply | None = None
     rule: str | None = None
     edits: tuple[Edit, ...] = ()
     steps: tuple[Step, ...] = ()
+    override: Domain | None = None

@@ -60,7 +60,10 @@ def test_it_says_why_a_mail_passes(cast: dict[str, Scene], options: Options) -> 
     assert "\n  spf       pass       bank.example, matched ip4:192.0.2.10\n" in result.stdout
     assert "\n  dkim      pass       bank.example, selector demo, rsa-sha256\n" in result.stdout
     assert "aligned by SPF and DKIM" in result.stdout
-    assert re.search(r"refuse-forgery +did not fire\n +dmarc.policy=\"reject\", dmarc.result=\"pass\"", result.stdout)
+    assert re.search(
+        r"refuse-forgery +did not fire\n +arc.trusted_dmarc=\"\", dmarc.policy=\"reject\", dmarc.result=\"pass\"",
+        result.stdout,
+    )
     assert '\n  TXT   bank.example  found "v=spf1 ip4:192.0.2.10 -all"\n' in result.stdout
 
 
