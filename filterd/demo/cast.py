@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import StrEnum
 
+from filterd.arc.seal import seal
+from filterd.arc.verify import ArcCode, ArcResult
+from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.bodyhash import BodyHasher
 from filterd.dkim.sign import OUTGOING_BODY, SigningKey, sign
 from filterd.mail.domain import Domain
@@ -18,6 +21,7 @@ READER = "anna@home.example"
 
 BANK_IP, SHOP_IP, PLAIN_IP = "192.0.2.10", "192.0.2.20", "192.0.2.30"
 FORWARDER_IP, STRANGER_IP = "198.51.100.7", "203.0.113.66"
+SEALER = "list.example"
 
 
 class Ends(StrEnum):
@@ -34,8 +38,8 @@ class Scene:
     """One mail, and how it must end.
 
     `message` has CRLF line ends. `user` makes it a submission by SMTP AUTH. `spf`, `dkim` and `dmarc` are result words,
-    "-" where the check is not run. `gone` is text that must not be in the delivered mail. `signed` mail has a signature
-    of ours that holds.
+    "-" where the check is not run; `arc` is "-" where the mail bears no chain. `gone` is text that must not be in the
+    delivered mail. `signed` mail has a signature of ours that holds.
     """
 
     title: str
@@ -50,6 +54,7 @@ class Scene:
     rule: str = "-"
     user: str | None = None
     gone: bytes | None = None
+    arc: str = "-"
     signed: bool = False
 
 
@@ -61,9 +66,11 @@ bank.example.                 IN TXT "v=spf1 ip4:{BANK_IP} -all"
 _dmarc.bank.example.          IN TXT "v=DMARC1; p=reject"
 demo._domainkey.bank.example. IN TXT {_strings(key.public_record())}
 demo._domainkey.home.example. IN TXT {_strings(key.public_record())}
+demo._domainkey.{SEALER}. IN TXT {_strings(key.public_record())}
 shop.example.                 IN TXT "v=spf1 ip4:{SHOP_IP} -all"
 _dmarc.shop.example.          IN TXT "v=DMARC1; p=quarantine"
 stranger.example.             IN TXT "v=spf1 ip4:{STRANGER_IP} -all"
+demo._domainkey.stranger.example. IN TXT {_strings(key.public_record())}
 plain.example.                IN A {PLAIN_IP}
 {HOST}.              IN A 127.0.0.1
 """
@@ -76,6 +83,7 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
     shop = _mail("The Shop <orders@shop.example>", "Your order", "It is on its way.\r\n")
     forged = _mail("The Bank <service@bank.example>", "Confirm your password", "http://stranger.example/\r\n")
     listed = b"List-Id: Friends <friends.list.example>\r\n" + signed + b"-- \r\nfriends mailing list\r\n"
+    sealed, vouched = (_sealed(listed, domain, key, now) for domain in ("stranger.example", SEALER))
     claim = f"Authentication-Results: {HOST}; dmarc=pass header.from=shop.example\r\n".encode()
     two = b"From: The Shop <orders@shop.example>\r\n" + forged
     plain = _mail("Paul <paul@plain.example>", "Hello", "Long time no see.\r\n")
@@ -88,6 +96,7 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
     by_plain = (PLAIN_IP, "mail.plain.example", "paul@plain.example")
     by_forwarder = (FORWARDER_IP, "forward.example", bank_at)
     by_stranger = (STRANGER_IP, "stranger.example", stranger_at)
+    failing = ("fail", "fail", "fail")
     inbox, junk, refused = Ends.INBOX, Ends.JUNK, Ends.REFUSED
     changed = signed.replace(b"ready", b"stolen")
     return (
@@ -98,6 +107,8 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
         Scene("forged From, p=quarantine", *by_stranger, fake, "pass", "none", "fail", junk, "quarantine-forgery"),
         Scene("body changed after signing", *by_forwarder, changed, "fail", "fail", "fail", refused, "refuse-forgery"),
         Scene("changed by a mailing list", *by_forwarder, listed, "fail", "fail", "fail", junk, "quarantine-list"),
+        Scene("list with a stranger's seal", *by_forwarder, sealed, *failing, junk, "quarantine-list", arc="pass"),
+        Scene("list with a trusted seal", *by_forwarder, vouched, *failing, inbox, arc="pass"),
         Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
         Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
         Scene("domain without records", *by_plain, plain, "none", "none", "none", Ends.TAGGED),
@@ -112,11 +123,23 @@ def _mail(author: str, subject: str, body: str, to: str = READER) -> bytes:
 
 def _signed(message: bytes, domain: str, key: SigningKey, now: int) -> bytes:
     header, body = split(message)
+    return sign(header, _hash(body), key, Domain.parse(domain), "demo", now).raw + message
+
+
+def _sealed(message: bytes, domain: str, key: SigningKey, now: int) -> bytes:
+    """As a list passes it on that saw DMARC pass, before it changed the mail."""
+    header, body = split(message)
+    saw = MethodResult("dmarc", "pass", (Property("header", "from", "bank.example"),))
+    results, chain = AuthenticationResults(f"mx.{domain}", (saw,)), ArcResult(ArcCode.NONE)
+    fields = seal(header, _hash(body), key, Domain.parse(domain), "demo", results, chain, now)
+    return b"".join(field.raw for field in fields or ()) + message
+
+
+def _hash(body: bytes) -> bytes:
     hasher = BodyHasher([OUTGOING_BODY])
     hasher.update(body)
     hasher.finish()
-    field = sign(header, hasher.hash_of(OUTGOING_BODY).digest, key, Domain.parse(domain), "demo", now)
-    return field.raw + message
+    return hasher.hash_of(OUTGOING_BODY).digest
 
 
 def _strings(record: str) -> str:

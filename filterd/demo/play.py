@@ -90,6 +90,7 @@ def _faults(scene: Scene, ends: str, decision: dict[str, Any], delivered: list[b
         "it ends in": (scene.ends, ends),
         "SPF is": (scene.spf, decision.get("spf")),
         "DKIM is": (scene.dkim, ",".join(sorted(dkim))),
+        "ARC is": (scene.arc, str(decision.get("arc", "-")).partition(":")[0]),
         "DMARC is": (scene.dmarc, decision.get("dmarc")),
         "the rule is": (scene.rule, decision.get("rule")),
     }

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from filterd.demo.cast import HOST, PASSWORD, READER, USER, zone
+from filterd.demo.cast import HOST, PASSWORD, READER, SEALER, USER, zone
 from filterd.demo.nameserver import Nameserver
 from filterd.dkim.sign import SigningKey
 from filterd.mta.config import MtaConfig
@@ -87,6 +87,7 @@ def _policy(text: str, milter: str, dns: tuple[str, int]) -> str:
     own = f"""
 server: {{ milter: ["{milter}"], workers: 2 }}
 identity: {{ authserv_id: {HOST} }}
+arc: {{ trusted_sealers: [{SEALER}] }}
 dns: {{ servers: ["{host}:{port}"] }}
 sign: [{{ domains: [home.example], keys: [{{ selector: demo, file: demo.pem }}] }}]
 """

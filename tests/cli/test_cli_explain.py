@@ -10,7 +10,7 @@ from click.testing import Result
 from command_line import SHIPPED_POLICY, filterd
 from dkim_mail import rsa_pair
 
-from filterd.demo.cast import HOST, READER, Ends, Scene, scenes, zone
+from filterd.demo.cast import HOST, READER, SEALER, Ends, Scene, scenes, zone
 from filterd.dkim.sign import SigningKey
 
 KEY = SigningKey.load(rsa_pair().pem)
@@ -25,7 +25,8 @@ def cast() -> dict[str, Scene]:
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
     """The shipped policy, and the demonstration's zone."""
-    (tmp_path / "policy.yaml").write_text(f"{SHIPPED_POLICY.read_text()}\nidentity: {{ authserv_id: {HOST} }}\n")
+    ours = f"\nidentity: {{ authserv_id: {HOST} }}\narc: {{ trusted_sealers: [{SEALER}] }}\n"
+    (tmp_path / "policy.yaml").write_text(SHIPPED_POLICY.read_text() + ours)
     (tmp_path / "zone").write_text(zone(KEY))
     return ["--policy", tmp_path / "policy.yaml", "--zone", tmp_path / "zone"]
 
