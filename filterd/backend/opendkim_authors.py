@@ -84,6 +84,8 @@ def authors_named(text: str) -> tuple[Authors, ...]:
 
 
 def _domain(text: str) -> Domain:
+    if text.endswith("."):
+        raise UnlikeError("takes no mail: addresses have no final dot")
     try:
         return Domain.parse(text)
     except DomainError:

@@ -69,6 +69,7 @@ def test_patterns_that_a_policy_cannot_say(key: str, says: str) -> None:
         ("joe@*", "is for one address"),
         ("example.*", "stands for no domain"),
         (".", "stands for no domain"),
+        ("example.org.", "addresses have no final dot"),
     ],
 )
 def test_keys_that_a_policy_cannot_say(key: str, says: str) -> None:
