@@ -21,6 +21,7 @@ import dns.ttl
 from filterd.backend.answer_cache import AnswerCache, Question
 from filterd.backend.dns_exchange import MalformedResponseError, Server, exchange
 from filterd.backend.records import name_of, value_of
+from filterd.backend.waiting import about_to_wait
 from filterd.lookup import Answer, Outcome, Resolver
 from filterd.mail.reason import Reason
 
@@ -77,7 +78,10 @@ class DnsResolver:
         if asked is None:
             return Answer(*question, Outcome.NXDOMAIN, reason=Reason.DNS_BAD_NAME)
         try:
-            return self._begin(question, asked).result(max(0.0, deadline - time.monotonic()))
+            future = self._begin(question, asked)
+            if not future.done():
+                about_to_wait()
+            return future.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             return _failed(question, Reason.DNS_DEADLINE)
         except CancelledError:

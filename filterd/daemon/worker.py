@@ -22,8 +22,10 @@ from filterd.engine.runtime import Runtime, authserv_id
 from filterd.frontend.conversation import Reception
 from filterd.frontend.milter import MilterFrontend
 from filterd.frontend.milter_listener import Door
+from filterd.frontend.native_listener import NativeDoor
 from filterd.policy.rules import Policy
 from filterd.policy.transcript import Transcript
+from filterd.wire.milter_codec import ProtocolError
 
 #: Go, at the latest after the time that the master gives.
 GO_SOON = signal.SIGTERM
@@ -60,30 +62,45 @@ def work(
     """
     with start(policy, lambda transcript: log.decision(transcript.log_line())) as runtime:
         reception = Reception(runtime, _report)
-        MilterFrontend(reception).register()
-        door = Door(listener.socket)
+        door = open_door(policy, listener, reception)
         # Only the door holds it now, so that it is closed when the door is.
         listener.socket.close()
-        serving = threading.Thread(target=_serve, args=(door, signals), name="libmilter", daemon=True)
+        serving = threading.Thread(target=_serve, args=(door, signals), name="milter", daemon=True)
         serving.start()
         os.write(ready, os.getpid().to_bytes(4, "big"))
         return _watch(door, reception, serving, signals, master, limit)
 
 
+def open_door(policy: Policy, listener: Listener, reception: Reception) -> Door | NativeDoor:
+    """Whom MTAs at the listener meet: once in a process."""
+    if policy.server.engine == "native":
+        return NativeDoor(listener.socket, reception)
+    MilterFrontend(reception).register()
+    return Door(listener.socket)
+
+
 def _report(where: str, error: BaseException, conversation: str | None) -> None:
-    log.fault(where, error, session=conversation or "-")
+    if isinstance(error, ProtocolError):
+        log.warning("connection closed", error=str(error), session=conversation or "-")
+    else:
+        log.fault(where, error, session=conversation or "-")
 
 
-def _serve(door: Door, signals: Signals) -> None:
+def _serve(door: Door | NativeDoor, signals: Signals) -> None:
     try:
         door.run()
     except BaseException as error:  # noqa: BLE001 - the main thread must be woken whatever it was
-        log.fault("libmilter", error)
+        log.fault("milter", error)
     signals.wake()
 
 
 def _watch(
-    door: Door, reception: Reception, serving: threading.Thread, signals: Signals, master: int, limit: float
+    door: Door | NativeDoor,
+    reception: Reception,
+    serving: threading.Thread,
+    signals: Signals,
+    master: int,
+    limit: float,
 ) -> int:
     watched = [signals.fileno(), master]
     going, until = False, inf
@@ -93,7 +110,7 @@ def _watch(
         if going and (time.monotonic() > until or not (reception.live or door.connections())):
             return 0
         if not serving.is_alive():
-            log.error("libmilter stopped")
+            log.error("the milter engine stopped")
             return 1
         told = signals.take()
         if master in woken:

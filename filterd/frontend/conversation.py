@@ -17,7 +17,7 @@ from filterd.engine.judgement import MAX_FIELDS, MAX_HEADER_OCTETS
 from filterd.engine.runtime import Runtime
 from filterd.engine.session import MailSession
 from filterd.frontend.pool import Pool
-from filterd.frontend.strand import Strand
+from filterd.frontend.strand import Direct, Strand
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Client, ForwardPath, ReversePath, Stage
 from filterd.policy.verdict import Verdict
@@ -90,10 +90,14 @@ class Reception:
         """Whether the MTA must wait for an answer at that stage."""
         return stage in self._judged
 
-    def open(self) -> "Conversation":
-        """Begin a conversation. Raises what the engine raises."""
+    def open(self, *, direct: bool = False) -> "Conversation":
+        """Begin a conversation; if `direct`, the engine runs on the threads that call it.
+
+        Raises what the engine raises.
+        """
         name = secrets.token_hex(6)
-        conversation = Conversation(self, self._open_session(self._runtime, name), name)
+        strand = Direct() if direct else Strand(self.pool, self.bounds.pending, self.bounds.command)
+        conversation = Conversation(self, self._open_session(self._runtime, name), name, strand)
         self._counted(1)
         return conversation
 
@@ -123,11 +127,11 @@ class Conversation:
     holds for all messages of the connection.
     """
 
-    def __init__(self, reception: Reception, session: Session, name: str) -> None:
+    def __init__(self, reception: Reception, session: Session, name: str, strand: Strand | Direct) -> None:
         self._reception = reception
         self._name = name
         self._session = session
-        self._strand = Strand(reception.pool, reception.bounds.pending, reception.bounds.command)
+        self._strand = strand
         self._in_message = False
         self._header: list[Field] = []
         self._header_size = 0

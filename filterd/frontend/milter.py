@@ -12,16 +12,15 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import Any
 
 import milter as libmilter
 
+from filterd.frontend import milter_facts as facts
 from filterd.frontend.conversation import Conversation, Reception
 from filterd.frontend.milter_reply import Action, answer, edits
-from filterd.mail.address import AddressError, Mailbox, parse_path
-from filterd.mail.transaction import Client, ForwardPath, IPAddress, ReversePath, Stage
+from filterd.mail.transaction import ForwardPath, ReversePath, Stage
 from filterd.policy.verdict import Verdict
 
 _RESULTS: dict[Action, int] = {
@@ -130,7 +129,9 @@ class MilterFrontend:
 
     @_callback(Stage.CONNECT)
     def _connect(self, link: _Link, host: str, family: int, address: Any) -> Verdict:
-        client = _client(host, address, link.macro("{client_port}"), link.macro("_"))
+        # pymilter's form of a socket address: (ip, port, ...), a path, or None.
+        ip, port = address[:2] if isinstance(address, tuple) else (None, 0)
+        client = facts.client(host, ip, port, link.macro("{client_port}"), link.macro("_"))
         link.connected = True
         return link.conversation.connect(client, link.macro("{daemon_name}"))
 
@@ -140,12 +141,12 @@ class MilterFrontend:
 
     @_callback(Stage.MAIL)
     def _mail(self, link: _Link, path: bytes, *parameters: bytes) -> Verdict:
-        sender = ReversePath(*_path(path))
+        sender = ReversePath(*facts.path(path))
         return link.conversation.mail(sender, link.macro("{auth_authen}"), link.macro("i"))
 
     @_callback(Stage.RCPT)
     def _rcpt(self, link: _Link, path: bytes, *parameters: bytes) -> Verdict:
-        return link.conversation.rcpt(ForwardPath(*_path(path)), link.macro("i"))
+        return link.conversation.rcpt(ForwardPath(*facts.path(path)), link.macro("i"))
 
     @_callback(Stage.DATA)
     def _data(self, link: _Link) -> Verdict:
@@ -153,12 +154,7 @@ class MilterFrontend:
 
     @_callback(None)
     def _header(self, link: _Link, name: str, value: bytes) -> None:
-        # Inside a value, Postfix and Sendmail end lines with LF.
-        value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        # The MTA took one space, if there was one. There was, most often, unless a tab or a fold is first.
-        if not link.leading_space and value[:1] not in (b"\t", b"\r"):
-            value = b" " + value
-        link.conversation.field(name.encode(), value)
+        link.conversation.field(name.encode(), facts.field_value(value, leading_space=link.leading_space))
 
     @_callback(Stage.END_OF_HEADERS)
     def _end_of_headers(self, link: _Link) -> Verdict:
@@ -240,30 +236,3 @@ def _take_undecodable(previous: _Hook) -> _Hook:
             link.conversation.fail("undecodable", second, for_good=True)
 
     return hook
-
-
-def _client(host: str, address: Any, port: str | None, resolved: str | None) -> Client:
-    """The client, from pymilter's form of a socket address: (ip, port, ...), a path, or None."""
-    # "[192.0.2.1]" or "unknown" stand where the name is not verified; Sendmail's `_` says so of a name that it gives.
-    verified = not host.startswith("[") and host.lower() != "unknown" and "may be forged" not in (resolved or "")
-    ip: IPAddress | None = None
-    number = 0
-    if isinstance(address, tuple):
-        ip = ip_address(address[0].removeprefix("IPv6:"))
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        number = address[1]
-    if number == 0 and port is not None and port.isascii() and port.isdigit():
-        number = int(port[:5])
-    return Client(ip, host if verified else None, number)
-
-
-def _path(octets: bytes) -> tuple[str, Mailbox | None]:
-    """An envelope path: its text without the brackets, and its mailbox, None for `<>` and for what is none."""
-    text = octets.decode("utf-8", "surrogateescape").strip()
-    if text.startswith("<") and text.endswith(">"):
-        text = text[1:-1]
-    try:
-        return text, parse_path(text)
-    except AddressError:
-        return text, None

@@ -73,6 +73,16 @@ class Strand:
             call()
 
 
+class Direct:
+    """A strand for front-ends whose threads are ours: every call is run at once, where it is made."""
+
+    def put(self, call: Callable[[], object], weight: int, *, soon: bool = True) -> None:
+        call()
+
+    def ask(self, call: Callable[[], T], weight: int, patience: float) -> T:
+        return call()
+
+
 class _Answer(Generic[T]):
     """What a call gives, for another thread."""
 

@@ -151,6 +151,7 @@ class Server(Section):
         None, description="How many processes judge mail; auto is one a processor, two at least."
     )
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
+    engine: Literal["libmilter", "native"] = Field("libmilter", description="What speaks the milter protocol.")
     on_error: Literal["defer", "accept", "reject"] = Field(
         "defer", description="What becomes of a mail that filterd itself fails to judge."
     )
@@ -185,7 +186,8 @@ class Dns(Section):
 
     servers: tuple[NameServer, ...] = Field((), description="Resolvers; none means those of the system.")
     timeout: Seconds = Field(5.0, gt=0, le=60, description="How long one question may take.")
-    deadline: Seconds = Field(20.0, gt=0, le=250, description="How long all questions of one mail may take.")
+    # Postfix waits 30 s for a milter (milter_command_timeout); what we answer must come before.
+    deadline: Seconds = Field(20.0, gt=0, le=24, description="How long the questions of one stage may take together.")
     on_error: Literal["skip", "defer", "accept", "reject"] = Field(
         "skip",
         description="What becomes of a mail whose DMARC result is temperror and that no rule decided. "
@@ -224,7 +226,8 @@ class KeyEntry(Section):
     """A private key to sign with."""
 
     selector: str = Field(
-        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        # RFC 6376 3.1: labels of a host name, as they become part of one.
+        pattern=r"^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,3}$",
         description="The key is published at SELECTOR._domainkey.DOMAIN.",
     )
     file: str = Field(description="A PEM file; a relative path begins at the policy's folder.")

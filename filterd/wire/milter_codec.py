@@ -96,10 +96,10 @@ def _write_strings(*strings: bytes) -> bytes:
 
 
 def _one(payload: bytes) -> list[bytes]:
-    parts = _strings(payload)
-    if len(parts) != 1:
+    parts = payload.split(b"\0")
+    if len(parts) != 2 or parts[1]:
         raise ProtocolError("one string was expected")
-    return parts
+    return parts[:1]
 
 
 def _text(payload: bytes) -> tuple[bytes]:
@@ -111,10 +111,10 @@ def _text(payload: bytes) -> tuple[bytes]:
 
 
 def _two(payload: bytes) -> list[bytes]:
-    parts = _strings(payload)
-    if len(parts) != 2:
+    parts = payload.split(b"\0")
+    if len(parts) != 3 or parts[2]:
         raise ProtocolError("two strings were expected")
-    return parts
+    return parts[:2]
 
 
 def _one_or_two(payload: bytes) -> list[bytes]:
@@ -296,41 +296,49 @@ class Decoder:
 
     def __init__(self, max_size: int = 1 << 20) -> None:
         self._max_size = max_size
-        self._buffer = bytearray()
+        self._rest = bytearray()
+        self._awaited = _LENGTH.size
         self._error: ProtocolError | None = None
 
     def feed(self, received: bytes) -> Iterator[Packet]:
-        """Take bytes, give each packet that they complete, in order.
+        """Take bytes, give each packet that they complete, in order: all are to be taken before the next call.
 
         Raises ProtocolError, while it is iterated, at the first bad packet; those ahead of it have been given.
         """
-        self._buffer += received
-        return self._packets()
+        if self._error is not None:
+            raise self._error
+        if self._rest:
+            self._rest += received
+            if len(self._rest) < self._awaited:
+                # Looked at when it is whole: a packet in many pieces is copied once.
+                return iter(())
+            received = bytes(self._rest)
+            self._rest.clear()
+        return self._packets(received)
 
     @property
     def empty(self) -> bool:
         """Whether nothing is half received."""
-        return not self._buffer
+        return not self._rest
 
-    def _packets(self) -> Iterator[Packet]:
-        if self._error is not None:
-            raise self._error
-        buffer = self._buffer
+    def _packets(self, received: bytes) -> Iterator[Packet]:
+        start, size, self._awaited = 0, len(received), _LENGTH.size
         try:
-            while len(buffer) >= _LENGTH.size:
-                (length,) = _LENGTH.unpack_from(buffer)
+            while size - start >= _LENGTH.size:
+                (length,) = _LENGTH.unpack_from(received, start)
                 if not 1 <= length <= self._max_size:
                     raise ProtocolError(f"a packet of {length} octets")
-                end = _LENGTH.size + length
-                if len(buffer) < end:
-                    return
-                code, payload = buffer[_LENGTH.size], bytes(buffer[_LENGTH.size + 1 : end])
-                del buffer[:end]
-                yield _decode(code, payload)
+                code = start + _LENGTH.size
+                end = code + length
+                if end > size:
+                    self._awaited = end - start
+                    break
+                yield _decode(received[code], received[code + 1 : end])
+                start = end
         except ProtocolError as error:
             self._error = error
-            buffer.clear()
             raise
+        self._rest += received[start:]
 
 
 def _decode(code: int, payload: bytes) -> Packet:

@@ -144,7 +144,8 @@ _ORDER: tuple[Kind, ...] = (
     EndOfMessage,
 )
 _PLACE = {kind: place for place, kind in enumerate(_ORDER)}
-_OPTIONAL: frozenset[Kind] = frozenset({Helo, Data, HeaderField, BodyChunk})
+# As in libmilter, whose own table lets a message go from RCPT to its body or end.
+_OPTIONAL: frozenset[Kind] = frozenset({Helo, Data, HeaderField, EndOfHeaders, BodyChunk})
 _REPEATABLE: frozenset[Kind] = frozenset({Helo, Rcpt, HeaderField, BodyChunk})
 _ANY_TIME: frozenset[Kind] = frozenset({Macros, UnknownCommand})
 
@@ -173,28 +174,36 @@ class Order:
 
     def follow(self, command: Kind, protocol: Protocol) -> bool:
         """Whether the command may come now; if so, it has."""
-        if self._last is None or command is Negotiate:
-            may = self._last is None and command is Negotiate
-        elif command in (Abort, Quit, QuitNewConnection) or command in _ANY_TIME:
-            may = self._last is not Quit
-        else:
-            may = command in _PLACE and self._reaches(command, protocol)
+        may = command in _FOLLOWERS[self._last] or _may_follow(self._last, command, protocol)
         if may and command not in _ANY_TIME:
-            self._last = self._place_after(command)
+            self._last = _place_after(self._last, command)
         return may
 
-    def _reaches(self, command: Kind, protocol: Protocol) -> bool:
-        if self._last not in _PLACE:
-            return False
-        start, end = _PLACE[self._last], _PLACE[command]
-        if end <= start:
-            return end == start and command in _REPEATABLE
-        return all(kind in _OPTIONAL or not is_sent(kind, protocol) for kind in _ORDER[start + 1 : end])
 
-    def _place_after(self, command: Kind) -> Kind | None:
-        if command is QuitNewConnection:
-            return Negotiate
-        if command in (Abort, EndOfMessage):
-            # The session stays: HELO or MAIL may come, but no second Connect. Before Connect there is nothing to abort.
-            return self._last if self._last in (Negotiate, Connect) else Helo
-        return command
+def _may_follow(last: Kind | None, command: Kind, protocol: Protocol) -> bool:
+    if last is None or command is Negotiate:
+        return last is None and command is Negotiate
+    if command in (Abort, Quit, QuitNewConnection) or command in _ANY_TIME:
+        return last is not Quit
+    if last not in _PLACE or command not in _PLACE:
+        return False
+    start, end = _PLACE[last], _PLACE[command]
+    if end <= start:
+        return end == start and command in _REPEATABLE
+    return all(kind in _OPTIONAL or not is_sent(kind, protocol) for kind in _ORDER[start + 1 : end])
+
+
+# Where all commands are sent, as they mostly are: every packet is looked up, and working with flags is slow.
+_FOLLOWERS: Mapping[Kind | None, frozenset[Kind]] = {
+    last: frozenset(command for command in REPLIES if _may_follow(last, command, Protocol(0)))
+    for last in (None, *_ORDER, Quit)
+}
+
+
+def _place_after(last: Kind | None, command: Kind) -> Kind | None:
+    if command is QuitNewConnection:
+        return Negotiate
+    if command in (Abort, EndOfMessage):
+        # The session stays: HELO or MAIL may come, but no second Connect. Before Connect there is nothing to abort.
+        return last if last in (Negotiate, Connect) else Helo
+    return command

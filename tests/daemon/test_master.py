@@ -22,6 +22,12 @@ REFUSED = ReplyCode(b"550 5.7.1 not you")
 MASTER = ("-m", "servers.master_child")
 
 
+@pytest.fixture(params=["libmilter", "native"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What speaks the milter protocol: the same tests for both."""
+    monkeypatch.setattr(FilterdProcess, "engine", request.param)
+
+
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[FilterdProcess]:
     with FilterdProcess(tmp_path) as process:

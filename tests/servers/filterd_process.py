@@ -19,11 +19,12 @@ _PATIENCE = 60.0
 class FilterdProcess:
     """The daemon with its socket and policy in a folder, for a `with`.
 
-    `server` is what stands in the policy's section besides socket and workers. `program` is what Python runs, which
+    `server` is what stands in the policy's section besides socket, workers and engine. `program` is what Python runs, which
     logs `ready_line` when it is ready.
     """
 
     ready_line = "event=ready"
+    engine = "libmilter"
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class FilterdProcess:
         self.address = address or f"unix:{self.path}"
         self._policy = folder / "policy.yaml"
         self._log = folder / "log"
-        self._server = f'milter: ["{self.address}"], workers: {workers}, {server}'
+        self._server = f'milter: ["{self.address}"], workers: {workers}, engine: {self.engine}, {server}'
         self._program = program
         self._ready = ready
         self.write(policy)

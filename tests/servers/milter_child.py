@@ -1,4 +1,4 @@
-"""A process with our milter front-end and a session of a test's making: `python -m servers.milter_child ...`, see `main`.
+"""A process with one of our milter engines and a session of a test's making: `python -m servers.milter_child ...`, see `main`.
 
 The session writes each of its calls to FOLDER/calls, one JSON list a line, and does what the words in them ask for.
 """
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from filterd.daemon.listen import listen
+from filterd.daemon.worker import open_door
 from filterd.engine.finish import DeleteField, Finished, InsertField
 from filterd.engine.runtime import Runtime
 from filterd.frontend.conversation import Bounds, Reception
-from filterd.frontend.milter import MilterFrontend
-from filterd.frontend.milter_listener import Door
 from filterd.lookup import ZoneResolver
 from filterd.mail.header import Field
 from filterd.mail.reply import Reply
@@ -96,13 +95,13 @@ class ScriptedSession:
         return next((verdict for word, verdict in _VERDICTS.items() if f"{word}-{event}" in words), Verdict())
 
 
-def main(folder: str, stages: str, on_error: str) -> None:
+def main(folder: str, engine: str, stages: str, on_error: str) -> None:
     rules = "".join(
         f"  - {{ name: at-{stage}, when: 'false', then: reject, at: {stage} }}\n"
         for stage in stages.split(",")
         if stage
     )
-    text = f"version: 1\nserver: {{ on_error: {on_error} }}\ndmarc: {{ on_multiple_authors: skip }}\n"
+    text = f"version: 1\nserver: {{ engine: {engine}, on_error: {on_error} }}\ndmarc: {{ on_multiple_authors: skip }}\n"
     policy = load(text + (f"rules:\n{rules}" if rules else ""), "p.yaml")
     runtime = Runtime(policy, "mx.example.org", lambda _: ZoneResolver({}), lambda _: None)
     calls = os.open(Path(folder, "calls"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -113,9 +112,7 @@ def main(folder: str, stages: str, on_error: str) -> None:
         Bounds(command=1.0, content=1.0),
         lambda *_: ScriptedSession(calls, str(next(names))),
     )
-    MilterFrontend(reception).register()
-    listener = listen(f"unix:{folder}/milter", None, 0o600)
-    door = Door(listener.socket)
+    door = open_door(policy, listen(f"unix:{folder}/milter", None, 0o600), reception)
     threading.Thread(target=door.run, daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()

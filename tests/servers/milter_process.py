@@ -29,13 +29,15 @@ def python_environment() -> dict[str, str]:
 
 
 class MilterProcess:
-    """Our front-end with a scripted session, for a `with`."""
+    """One of our milter engines with a scripted session, for a `with`. `engine` is the policy's server.engine."""
+
+    engine = "libmilter"
 
     def __init__(self, folder: Path, stages: str = ALL_STAGES, on_error: str = "defer") -> None:
         self.address = f"unix:{folder}/milter"
         self._calls = folder / "calls"
         self._errors = folder / "errors"
-        self._command = [sys.executable, "-m", "servers.milter_child", str(folder), stages, on_error]
+        self._command = [sys.executable, "-m", "servers.milter_child", str(folder), self.engine, stages, on_error]
 
     def __enter__(self) -> Self:
         with self._errors.open("wb") as errors:

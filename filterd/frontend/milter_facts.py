@@ -1,0 +1,48 @@
+"""What an MTA says in the milter protocol, as values: the client, a path, a field's value. Pure; knows no engine.
+
+MTA differences stand here as comments, each where it decides something.
+"""
+
+from ipaddress import IPv6Address, ip_address
+
+from filterd.mail.address import AddressError, Mailbox, parse_path
+from filterd.mail.transaction import Client, IPAddress
+
+
+def client(name: str | None, address: str | None, port: int, port_macro: str | None, resolved: str | None) -> Client:
+    """The client that connects.
+
+    `address` is None for none and for a path. `port_macro` is `{client_port}`, `resolved` is `_`. Raises ValueError
+    for an address that is none.
+    """
+    # "[192.0.2.1]" or "unknown" stand where the name is not verified; Sendmail's `_` says so of a name that it gives.
+    if name is not None and (name[:1] == "[" or name.lower() == "unknown" or "may be forged" in (resolved or "")):
+        name = None
+    ip: IPAddress | None = None
+    if address is not None:
+        ip = ip_address(address.removeprefix("IPv6:"))  # Sendmail's prefix
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+    if port == 0 and port_macro is not None and port_macro.isascii() and port_macro.isdigit():
+        port = int(port_macro[:5])
+    return Client(ip, name, port)
+
+
+def path(octets: bytes) -> tuple[str, Mailbox | None]:
+    """An envelope path: its text without the brackets, and its mailbox, None for `<>` and for what is none."""
+    text = octets.decode("utf-8", "surrogateescape").strip()
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1]
+    try:
+        return text, parse_path(text)
+    except AddressError:
+        return text, None
+
+
+def field_value(value: bytes, *, leading_space: bool) -> bytes:
+    """A header field's value as it stood in the mail. `leading_space`: whether the MTA left the space to us."""
+    if b"\n" in value:
+        # Inside a value, Postfix and Sendmail end lines with LF.
+        value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    # The MTA took one space, if there was one. There was, most often, unless a tab or a fold is first.
+    return value if leading_space or value[:1] in (b"\t", b"\r") else b" " + value

@@ -1,0 +1,280 @@
+"""A listener, the connections that come through it, and the threads that serve them.
+
+One thread at a time has the turn: it waits for whoever says something, and has the engine judge it on the spot. Most
+mail never leaves that thread, as handing over to another costs as much as judging a stage. But when the engine is about
+to wait for the world, or takes long for whatever reason, the turn goes to another thread, and the first one is alone
+with its connection until that is answered. So a connection at rest costs no thread, and one that waits holds up no
+other.
+"""
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from filterd.backend.waiting import about_to_wait, tell_of_waits
+from filterd.frontend.conversation import Reception
+from filterd.frontend.native_milter import NativeMilter
+
+# How long, in seconds, an MTA may be silent: libmilter's own limit. And how often that is looked after.
+_SILENCE = 7210.0
+_LOOK_AFTER = 60.0
+# How long, in seconds, an MTA may take to take an answer.
+_PATIENCE = 30.0
+# After how long, in seconds, a thread that serves one connection has to leave the others to another.
+_LONG = 0.1
+# How much is read at once, in octets: a mail that is not large, or a chunk of one that is.
+_PIECE = 65536
+# Threads without a turn that are kept for the next time that many wait.
+_SPARE = 8
+# How often a process that has something to do leaves who comes to one that has not, if there is one.
+_PASSES = 8
+
+
+class NativeDoor:
+    """The door that MTAs come through. At once, at most `most` connections are open, and `threads` wait."""
+
+    def __init__(self, listener: socket.socket, reception: Reception, most: int = 500, threads: int = 128) -> None:
+        """Open the door. `listener` must not block: a process that loses the race for a connection goes on."""
+        self._reception = reception
+        self._most = most
+        self._most_threads = threads
+        self._selector = selectors.DefaultSelector()
+        self._listener = listener.dup()
+        self._at_listener = threading.Lock()
+        self._closed = self._attending = self._told = False
+        self._open: set[_Connection] = set()
+        # Who has the turn holds this lock, and changes what follows.
+        self._turn = threading.Lock()
+        self._server: _Server | None = None
+        self._servers = 0
+        self._away: set[_Connection] = set()
+        self._passed = 0
+        self._failed = threading.Event()
+        self._error: BaseException | None = None
+        self._attend(True)
+
+    def run(self) -> None:
+        """Serve, until that fails: raises what it failed with."""
+        self._grow()
+        look_after = time.monotonic() + _LOOK_AFTER
+        while not self._failed.wait(_LONG):
+            self._attend(len(self._open) < self._most)
+            if self._server is not None:
+                self._server.hurry()
+            if time.monotonic() > look_after:
+                look_after, self._told = look_after + _LOOK_AFTER, False
+                self._end_silence()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Take no more connections: those that come wait in the listener's queue for another process."""
+        self._closed = True
+        self._attend(False)
+        self._listener.close()
+
+    def connections(self) -> int:
+        """How many connections that came through the door are open."""
+        return len(self._open)
+
+    # What follows is for the servers.
+
+    def take_turn(self, server: "_Server") -> bool:
+        """Wait for the turn. False when enough others wait for it."""
+        self._turn.acquire()
+        if self._servers - len(self._away) > _SPARE:
+            self._servers -= 1
+            self._turn.release()
+            return False
+        self._server = server
+        return True
+
+    def pass_turn(self, connection: "_Connection") -> bool:
+        """Leave all but this connection to another server. False when there is none."""
+        if self._servers == len(self._away) + 1 and not self._grow():
+            return False
+        self._selector.unregister(connection.socket)
+        self._away.add(connection)
+        self._server = None
+        self._turn.release()
+        return True
+
+    def wait(self) -> Iterator["_Connection"]:
+        """Wait until somebody says something; who that is."""
+        ready = self._selector.select()
+        for key, _ in ready:
+            if key.data is not None:
+                yield key.data
+                continue
+            self._passed = 0 if len(ready) == 1 or self._passed == _PASSES else self._passed + 1
+            if not self._passed:
+                self._accept()
+
+    def served(self, connection: "_Connection", *, goes_on: bool) -> None:
+        """The connection was answered; `goes_on` where more may come."""
+        away = connection in self._away
+        if not goes_on:
+            if not away:
+                self._selector.unregister(connection.socket)
+            connection.close()
+            self._open.discard(connection)
+        self._away.discard(connection)
+        if goes_on and away:
+            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+
+    def fail(self, error: BaseException) -> None:
+        """A server ends that should not, and nobody knows what it leaves behind."""
+        self._error = error
+        self._failed.set()
+
+    def _grow(self) -> bool:
+        if self._servers == self._most_threads:
+            return False
+        self._servers += 1  # before it starts, as it counts on that
+        try:
+            threading.Thread(target=_Server(self).run, name=f"milter-{self._servers}", daemon=True).start()
+        except RuntimeError:
+            self._servers -= 1  # the system has no more
+            return False
+        return True
+
+    def _accept(self) -> None:
+        try:
+            accepted, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # another process was faster, or the MTA has gone
+        except OSError as error:
+            # No descriptor is left, say: whoever comes can wait until there is one. Or the door was closed just now.
+            self._attend(False)
+            if not (self._closed or self._told):
+                self._told = True
+                self._reception.fault("accept", error)
+            return
+        try:
+            connection = _Connection(accepted, self._reception)
+        except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
+            self._reception.fault("connection", error)
+            accepted.close()
+            return
+        self._open.add(connection)
+        self._selector.register(accepted, selectors.EVENT_READ, connection)
+        if len(self._open) == self._most:
+            self._attend(False)
+
+    def _attend(self, wanted: bool) -> None:
+        """Look at the listener, or do not."""
+        with self._at_listener:
+            wanted = wanted and not self._closed
+            if wanted and not self._attending:
+                self._selector.register(self._listener, selectors.EVENT_READ)
+            elif self._attending and not wanted:
+                self._selector.unregister(self._listener)
+            self._attending = wanted
+
+    def _end_silence(self) -> None:
+        now = time.monotonic()
+        for connection in list(self._open):
+            if now - connection.heard_at > _SILENCE:
+                connection.hang_up()
+
+
+class _Connection:
+    """One MTA. `heard_at` is on time.monotonic()."""
+
+    __slots__ = ("_milter", "_reception", "heard_at", "socket")
+
+    def __init__(self, accepted: socket.socket, reception: Reception) -> None:
+        self.socket = accepted
+        self.heard_at = time.monotonic()
+        self._reception = reception
+        self._milter = NativeMilter(reception)
+
+    def serve(self) -> bool:
+        """Take what has come, and answer it; returns whether more may come."""
+        self.heard_at = time.monotonic()
+        try:
+            octets = self.socket.recv(_PIECE, socket.MSG_DONTWAIT)
+            answer = self._milter.hear(octets)
+            if answer:
+                self._send(answer)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # the MTA has gone
+        except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
+            self._reception.fault("connection", error)
+            return False
+        return bool(octets) and not self._milter.over
+
+    def hang_up(self) -> None:
+        """Make whoever has the turn see the end."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """The connection has ended."""
+        try:
+            self._milter.close()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._reception.fault("close", error)
+        self.socket.close()
+
+    def _send(self, answer: bytes) -> None:
+        try:
+            sent = self.socket.send(answer, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(answer):
+            about_to_wait()
+            self.socket.settimeout(_PATIENCE)
+            self.socket.sendall(answer[sent:])
+            self.socket.settimeout(None)
+
+
+class _Server:
+    """A thread that serves when it has the turn."""
+
+    def __init__(self, door: NativeDoor) -> None:
+        self._door = door
+        # Between this thread and the one that sees to it that it hurries.
+        self._lock = threading.Lock()
+        self._has_turn = False
+        self._serves: _Connection | None = None
+        self._number = self._number_seen = 0
+
+    def run(self) -> None:
+        """The thread."""
+        tell_of_waits(self._pass_turn)
+        try:
+            while self._door.take_turn(self):
+                self._has_turn = True
+                while self._has_turn:
+                    self._serve_some()
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the door is told
+            self._door.fail(error)
+
+    def hurry(self) -> None:
+        """To be called now and then by another thread: what takes from one call to the next holds up nobody else."""
+        seen, self._number_seen = self._number_seen, self._number
+        if seen == self._number:
+            self._pass_turn()
+
+    def _serve_some(self) -> None:
+        for connection in self._door.wait():
+            with self._lock:
+                self._serves = connection
+                self._number += 1
+            goes_on = connection.serve()
+            with self._lock:
+                self._serves = None
+            self._door.served(connection, goes_on=goes_on)
+            if not self._has_turn:
+                return
+
+    def _pass_turn(self) -> None:
+        with self._lock:
+            if self._has_turn and self._serves is not None:
+                self._has_turn = not self._door.pass_turn(self._serves)

@@ -1,0 +1,282 @@
+"""The filter's side of one milter connection, without libmilter: octets in, octets out.
+
+It is called on a thread that may block: the engine runs in the call. It reads and writes nothing itself
+(`native_listener`), knows neither how packets are written (`wire.milter_codec`) nor which may follow which
+(`wire.milter_state`), and takes what libmilter takes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from filterd.frontend import milter_facts as facts
+from filterd.frontend.conversation import Reception
+from filterd.frontend.milter_reply import Action as Answered
+from filterd.frontend.milter_reply import HeaderEdit, answer, edits
+from filterd.mail.transaction import ForwardPath, ReversePath, Stage
+from filterd.policy.verdict import Verdict
+from filterd.wire.milter import (
+    Abort,
+    Accept,
+    Action,
+    BodyChunk,
+    ChangeHeader,
+    Connect,
+    Continue,
+    Data,
+    Discard,
+    EndOfHeaders,
+    EndOfMessage,
+    Family,
+    HeaderField,
+    Helo,
+    InsertHeader,
+    Macros,
+    Mail,
+    Negotiate,
+    Packet,
+    Protocol,
+    Quarantine,
+    Quit,
+    QuitNewConnection,
+    Rcpt,
+    Reject,
+    ReplyCode,
+    Tempfail,
+    UnknownCommand,
+)
+from filterd.wire.milter_codec import Decoder, ProtocolError, encode, letter
+from filterd.wire.milter_state import EDITS, NOT_ANSWERED, Order, is_answered
+
+_NEWEST, _OLDEST = 6, 2
+_ACTIONS = Action.ADD_HEADER | Action.CHANGE_HEADER | Action.QUARANTINE
+_ALWAYS = Protocol.NO_REPLY_HEADER | Protocol.NO_REPLY_BODY | Protocol.NO_UNKNOWN | Protocol.LEADING_SPACE
+_STAGES: dict[type[Packet], Stage] = {
+    Connect: Stage.CONNECT,
+    Helo: Stage.HELO,
+    Mail: Stage.MAIL,
+    Rcpt: Stage.RCPT,
+    Data: Stage.DATA,
+    EndOfHeaders: Stage.END_OF_HEADERS,
+    EndOfMessage: Stage.END_OF_MESSAGE,
+}
+_ANSWERS: dict[Answered, bytes] = {
+    Answered.CONTINUE: encode(Continue()),
+    Answered.ACCEPT: encode(Accept()),
+    Answered.REJECT: encode(Reject()),
+    Answered.DEFER: encode(Tempfail()),
+    Answered.DISCARD: encode(Discard()),
+}
+_GO_ON = Verdict()
+_MAIL = letter(Mail)
+# The letters of commands that macros are sent with, the latest first: what was said last, holds.
+_OF_MESSAGE = (*map(letter, (EndOfMessage, EndOfHeaders, Data, Rcpt)), _MAIL)
+_LATEST_FIRST = (*_OF_MESSAGE, letter(Helo), letter(Connect))
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What was negotiated, and what follows from it."""
+
+    reply: bytes
+    actions: Action
+    protocol: Protocol
+    leading_space: bool
+    answered: frozenset[type[Packet]]
+
+
+_NOTHING_YET = _Terms(b"", Action(0), Protocol(0), False, frozenset())
+
+
+class NativeMilter:
+    """One connection. Called by one thread at a time."""
+
+    def __init__(self, reception: Reception) -> None:
+        """Begin. Raises what the engine raises."""
+        self._reception = reception
+        self._conversation = reception.open(direct=True)
+        self._decoder = Decoder()
+        self._order = Order()
+        self._terms = _NOTHING_YET
+        self._macros: dict[bytes, dict[bytes, bytes]] = {}
+        #: Whether the MTA has said that no more comes.
+        self.over = False
+
+    def hear(self, octets: bytes) -> bytes:
+        """Take what the MTA sent; returns what it is to be sent.
+
+        Raises ProtocolError when the MTA breaks the protocol: the connection is of no further use then.
+        """
+        return b"".join(map(self._heard, self._decoder.feed(octets)))
+
+    def close(self) -> None:
+        """The connection is over, for whatever reason."""
+        self._conversation.close()
+
+    def _heard(self, packet: Packet) -> bytes:
+        kind = type(packet)
+        if not (self._order.follow(kind, self._terms.protocol) or self._begins_anew(kind)):
+            raise ProtocolError(f"{kind.__name__} comes out of order")
+        try:
+            return _TAKE[kind](self, packet)
+        except ProtocolError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the mail gets the declared answer
+            for_good = kind in (Connect, Helo)
+            return self._answer(kind, self._conversation.fail(kind.__name__, error, for_good=for_good))
+
+    def _begins_anew(self, kind: type[Packet]) -> bool:
+        # libmilter takes HELO and MAIL for the end of a message that was refused or given up without a word.
+        if kind not in (Helo, Mail) or not self._order.follow(Abort, self._terms.protocol):
+            return False
+        self._conversation.abort()
+        return self._order.follow(kind, self._terms.protocol)
+
+    def _answer(self, kind: type[Packet], verdict: Verdict = _GO_ON) -> bytes:
+        if kind not in self._terms.answered:
+            return b""
+        stage = _STAGES.get(kind)
+        if stage is None:
+            return _ANSWERS[Answered.CONTINUE]
+        given = answer(verdict, stage)
+        edit = b"" if given.hold is None else self._edit(Quarantine(given.hold.encode()))
+        return edit + (_ANSWERS[given.action] if given.reply is None else encode(ReplyCode(str(given.reply).encode())))
+
+    def _edit(self, packet: Packet) -> bytes:
+        needed = EDITS[type(packet)]
+        if needed not in self._terms.actions:
+            raise ValueError(f"the MTA does not offer {needed.name}")
+        return encode(packet)
+
+    def _macro(self, name: bytes) -> str | None:
+        """A macro of the MTA; None where it is not set, or not UTF-8."""
+        for letter_ in _LATEST_FIRST:
+            values = self._macros.get(letter_)
+            if values is not None and name in values:
+                return _text(values[name]) or None
+        return None
+
+    def _forget_message(self) -> None:
+        for each in _OF_MESSAGE:
+            self._macros.pop(each, None)
+
+    def _negotiate(self, packet: Negotiate) -> bytes:
+        self._terms = _terms(self._reception, packet.version, packet.actions, packet.protocol)
+        return self._terms.reply
+
+    def _note(self, packet: Macros) -> bytes:
+        if packet.command == _MAIL:
+            self._forget_message()
+        if packet.command in _LATEST_FIRST:
+            self._macros[packet.command] = dict(packet.values)
+        return b""
+
+    def _connect(self, packet: Connect) -> bytes:
+        address, port = None, 0
+        if packet.family in (Family.INET, Family.INET6):
+            address, port = packet.address.decode("ascii", "replace"), packet.port
+        client = facts.client(_text(packet.hostname), address, port, self._macro(b"{client_port}"), self._macro(b"_"))
+        return self._answer(Connect, self._conversation.connect(client, self._macro(b"{daemon_name}")))
+
+    def _helo(self, packet: Helo) -> bytes:
+        name = packet.name.decode("utf-8", "surrogateescape")
+        return self._answer(Helo, self._conversation.helo(name, self._macro(b"{tls_version}")))
+
+    def _mail(self, packet: Mail) -> bytes:
+        sender = ReversePath(*facts.path(packet.sender))
+        return self._answer(Mail, self._conversation.mail(sender, self._macro(b"{auth_authen}"), self._macro(b"i")))
+
+    def _rcpt(self, packet: Rcpt) -> bytes:
+        recipient = ForwardPath(*facts.path(packet.recipient))
+        return self._answer(Rcpt, self._conversation.rcpt(recipient, self._macro(b"i")))
+
+    def _data(self, _: Data) -> bytes:
+        return self._answer(Data, self._conversation.data(self._macro(b"i")))
+
+    def _field(self, packet: HeaderField) -> bytes:
+        value = facts.field_value(packet.value, leading_space=self._terms.leading_space)
+        self._conversation.field(packet.name, value)
+        return self._answer(HeaderField)
+
+    def _end_of_headers(self, _: EndOfHeaders) -> bytes:
+        return self._answer(EndOfHeaders, self._conversation.end_of_headers(self._macro(b"i")))
+
+    def _body(self, packet: BodyChunk) -> bytes:
+        self._conversation.body(packet.content, self._macro(b"i"))
+        return self._answer(BodyChunk)
+
+    def _end_of_message(self, packet: EndOfMessage) -> bytes:
+        queue_id = self._macro(b"i")
+        self._forget_message()
+        if packet.content:
+            self._conversation.body(packet.content, queue_id)
+        finished = self._conversation.end_of_message(queue_id)
+        made = edits(finished.changes, leading_space=self._terms.leading_space)
+        return b"".join(self._edit(_packet(each)) for each in made) + self._answer(EndOfMessage, finished.verdict)
+
+    def _unknown(self, _: UnknownCommand) -> bytes:
+        return self._answer(UnknownCommand)
+
+    def _abort(self, _: Abort) -> bytes:
+        self._forget_message()
+        self._conversation.abort()
+        return b""
+
+    def _quit(self, _: Quit) -> bytes:
+        self.over = True
+        return b""
+
+    def _next_client(self, _: QuitNewConnection) -> bytes:
+        self._macros.clear()
+        self._conversation.close()
+        self._conversation = self._reception.open(direct=True)
+        return b""
+
+
+_TAKE: dict[type[Packet], Callable[[NativeMilter, Any], bytes]] = {
+    Negotiate: NativeMilter._negotiate,
+    Macros: NativeMilter._note,
+    Connect: NativeMilter._connect,
+    Helo: NativeMilter._helo,
+    Mail: NativeMilter._mail,
+    Rcpt: NativeMilter._rcpt,
+    Data: NativeMilter._data,
+    HeaderField: NativeMilter._field,
+    EndOfHeaders: NativeMilter._end_of_headers,
+    BodyChunk: NativeMilter._body,
+    EndOfMessage: NativeMilter._end_of_message,
+    UnknownCommand: NativeMilter._unknown,
+    Abort: NativeMilter._abort,
+    Quit: NativeMilter._quit,
+    QuitNewConnection: NativeMilter._next_client,
+}
+
+
+# Every connection of an MTA makes the same offer, and working with flags takes longer than a mail's whole header.
+@lru_cache(maxsize=64)
+def _terms(reception: Reception, version: int, actions: Action, protocol: Protocol) -> _Terms:
+    if version < _OLDEST:
+        raise ProtocolError(f"version {version} of the milter protocol")
+    wanted = _ALWAYS
+    for kind, stage in _STAGES.items():
+        if not reception.judges(stage):
+            wanted |= NOT_ANSWERED[kind]
+    # A bit that the MTA did not offer would end the connection. Lists of macros are not asked for: Postfix takes one
+    # list as all lists, and its defaults have what is read here.
+    actions, protocol = actions & _ACTIONS, protocol & wanted
+    answered = frozenset(kind for kind in _TAKE if is_answered(kind, protocol))
+    reply = encode(Negotiate(min(version, _NEWEST), actions, protocol))
+    return _Terms(reply, actions, protocol, Protocol.LEADING_SPACE in protocol, answered)
+
+
+def _packet(edit: HeaderEdit) -> Packet:
+    name, value = edit.name.encode(), (edit.value or "").encode()
+    return InsertHeader(edit.index, name, value) if edit.insert else ChangeHeader(edit.index, name, value)
+
+
+def _text(octets: bytes) -> str | None:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return None
