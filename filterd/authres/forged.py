@@ -12,6 +12,9 @@ from filterd.authres.result import AuthResultsError
 from filterd.mail.domain import Domain, DomainError
 from filterd.mail.header import Header
 
+_MAX_FIELDS = 100
+_MAX_OCTETS = 32_768
+
 _PARENTHESIS = re.compile(r"([()])")
 # RFC 2047 5 forbids them here. Programs that take every field for text decode them, and find whatever was meant.
 _ENCODED_WORD = re.compile(rb"=\?[^?]*\?[bq]\?", re.IGNORECASE)
@@ -21,10 +24,16 @@ _NO_NAME_CHARACTER = re.compile(r"[^0-9a-z._-]+")
 def forged(header: Header, authserv_ids: frozenset[str]) -> tuple[int, ...]:
     """The fields to delete: their numbers among the fields of this name, from 1, top to bottom; highest first.
 
-    Deleting in this order is safe whether or not the MTA renumbers what is left (CVE-2022-48521).
+    Deleting in this order is safe whether or not the MTA renumbers what is left (CVE-2022-48521). From the hundredth
+    on, or when 32,768 octets are read, fields are not read any more, and all go.
     """
-    fields = header.all("Authentication-Results")
-    return tuple(number for number in range(len(fields), 0, -1) if claims_ours(fields[number - 1].value, authserv_ids))
+    numbers: list[int] = []
+    octets = 0
+    for number, field in enumerate(header.all("Authentication-Results"), 1):
+        octets += len(field.value)
+        if number > _MAX_FIELDS or octets > _MAX_OCTETS or claims_ours(field.value, authserv_ids):
+            numbers.append(number)
+    return tuple(reversed(numbers))
 
 
 def claims_ours(value: bytes, authserv_ids: frozenset[str]) -> bool:

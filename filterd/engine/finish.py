@@ -15,6 +15,7 @@ from filterd.authres.format import format_value
 from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
+from filterd.engine.fallback import HEADER_TOO_LARGE
 from filterd.mail.domain import Domain
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Transaction
@@ -23,6 +24,8 @@ from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticatio
 from filterd.spf.check import SpfResult
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
+# MTAs look for each deleted field from the top. Honest mail has none, or a few from where it was before.
+_MAX_DELETED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def finish(
     if verdict.disposition.final:
         return Finished(verdict)
     changes: list[Change] = _strip(header, other_ids | {found.authserv_id})
+    if len(changes) > _MAX_DELETED:
+        return Finished(HEADER_TOO_LARGE)
     for edit in verdict.edits:
         match edit:
             case AddField():
@@ -89,7 +94,10 @@ def finish(
 
 def strip_only(verdict: Verdict, header: Header, authserv_ids: frozenset[str]) -> Finished:
     """For a mail that could not be judged: whatever else happens, nobody's word passes for ours."""
-    return Finished(verdict, () if verdict.disposition.final else tuple(_strip(header, authserv_ids)))
+    if verdict.disposition.final:
+        return Finished(verdict)
+    changes = _strip(header, authserv_ids)
+    return Finished(HEADER_TOO_LARGE) if len(changes) > _MAX_DELETED else Finished(verdict, tuple(changes))
 
 
 def _strip(header: Header, authserv_ids: frozenset[str]) -> list[Change]:

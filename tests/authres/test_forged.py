@@ -110,6 +110,21 @@ def test_deleting_in_the_given_order_leaves_exactly_the_others(fields: list[tupl
     assert sorted(forged(header, OURS), reverse=True) == list(forged(header, OURS))
 
 
+def numbers(*values: bytes) -> tuple[int, ...]:
+    return forged(Header.of(Field(b"Authentication-Results", value) for value in values), OURS)
+
+
+def test_beyond_a_hundred_fields_none_is_read_and_all_go() -> None:
+    assert numbers(*[FOREIGN[0]] * 100) == ()
+    assert numbers(*[FOREIGN[0]] * 102) == (102, 101)
+
+
+def test_beyond_32_kib_none_is_read_and_all_go() -> None:
+    long = FOREIGN[0] + b" (" + b"x" * 10_000 + b")"
+    assert numbers(long, long, long, FOREIGN[0]) == ()
+    assert numbers(long, long, long, long, FOREIGN[0]) == (5, 4)
+
+
 @given(st.binary(max_size=200))
 def test_raises_nothing(value: bytes) -> None:
     claims_ours(value, OURS)

@@ -78,6 +78,19 @@ def test_an_honest_mail_passes_and_a_forged_one_is_refused() -> None:
     assert desk.finished.changes == ()
 
 
+@pytest.mark.parametrize("name", [b"Authentication-Results", b"x-filterd-tag", b"X-Filterd-Quarantine"])
+def test_a_mail_with_hundreds_of_forged_fields_is_refused(name: bytes) -> None:
+    """To delete them is work for the MTA, which looks for each from the top."""
+    desk = Desk()
+    forged = Field(name, b" mx.home.example; dmarc=pass")
+
+    few = desk.send("192.0.2.10", "service@bank.example", [forged] * 500 + [*FROM_BANK])
+    assert (few.verdict.disposition, len(desk.finished.changes)) == (Disposition.CONTINUE, 501)
+    many = desk.send("192.0.2.10", "service@bank.example", [forged] * 501 + [*FROM_BANK])
+    assert (many.verdict.disposition, str(many.verdict.reply)[:9]) == (Disposition.REJECT, "552 5.3.4")
+    assert desk.finished.changes == ()
+
+
 def test_results_are_added_on_top_and_forged_ones_deleted_from_the_last_to_the_first() -> None:
     desk = Desk()
     fields = (
