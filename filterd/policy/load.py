@@ -150,7 +150,7 @@ def _stage(rule: Rule, at: str | None) -> Stage:
     recipient = next((name for name in known if name in _OF_ONE_RECIPIENT), None)
     wanted = Stage[at.upper()] if at else None
     if (recipient or wanted is Stage.RCPT) and rule.action in _WHOLE_MESSAGE:
-        raise ValueError(f"at RCPT one recipient is judged, and {rule.action} takes the whole mail")
+        raise ValueError(f"at RCPT one recipient is judged, and {rule.action} is for the whole mail")
     if recipient and (earliest > Stage.RCPT or (wanted is not None and wanted is not Stage.RCPT)):
         later = next((name for name in known if FACTS[name].stage > Stage.RCPT), f"at: {at}")
         raise ValueError(
@@ -166,7 +166,7 @@ def _stage(rule: Rule, at: str | None) -> Stage:
     return max(earliest, Stage.MAIL)
 
 
-_WHOLE_MESSAGE = frozenset({Action.QUARANTINE, Action.HOLD, Action.DISCARD})
+_WHOLE_MESSAGE = frozenset({Action.QUARANTINE, Action.HOLD, Action.DISCARD, Action.TAG})
 _OF_ONE_RECIPIENT = frozenset({"envelope.recipient", "envelope.recipient_domain"})
 
 
