@@ -180,7 +180,7 @@ class MailJudgement:
 
     def _conclusion(self) -> Verdict:
         """One verdict of all stages: the first that decided, with the edits of all."""
-        whole = [each.verdict for each in self._judgements if not each.recipient]
+        whole = [each.verdict for each in self._judgements if each.recipient is None]
         edits: list[Edit] = [edit for verdict in whole for edit in verdict.edits]
         edits.append(Sign() if self._from_us else AddAuthenticationResults())
         if self._policy.sealer and not self._from_us:
@@ -199,7 +199,7 @@ class MailJudgement:
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("decide", error)
             verdict = own_fault(self._policy.settings)
-        self._judgements.append(Judgement(stage, verdict, recipient.text if recipient else None))
+        self._judgements.append(Judgement(stage, verdict, recipient.text if recipient is not None else None))
         return verdict
 
     def _facts(self, stage: Stage, recipient: ForwardPath | None) -> Facts:
@@ -224,7 +224,7 @@ class MailJudgement:
 
     def _decided(self) -> bool:
         return any(
-            each.verdict.disposition is not Disposition.CONTINUE and not each.recipient for each in self._judgements
+            each.verdict.disposition is not Disposition.CONTINUE and each.recipient is None for each in self._judgements
         )
 
     def _run(self, checks: frozenset[Check]) -> None:

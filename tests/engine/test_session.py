@@ -181,6 +181,17 @@ def test_a_recipient_is_judged_alone() -> None:
     assert tuple(each.text for each in desk.transcripts[-1].transaction.recipients) == ("anna@home.example",)
 
 
+def test_a_recipient_without_text_is_judged_alone_too() -> None:
+    desk = Desk(POLICY + '  - { name: none, when: envelope.recipient == "", then: reject }\n')
+    desk.begin("192.0.2.10", "service@bank.example")
+
+    refused = desk.session.rcpt(ForwardPath("", None), "Q1")
+    desk.session.end_of_headers(FROM_BANK, "Q1")
+
+    assert Disposition.REJECT is refused.disposition
+    assert Disposition.CONTINUE is desk.session.end_of_message("Q1").verdict.disposition
+
+
 def test_the_first_final_action_ends_the_judgement_and_tags_add_up() -> None:
     rules = """\
   - { name: one, when: client.ip == "192.0.2.10", then: tag }
