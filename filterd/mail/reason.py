@@ -68,11 +68,8 @@ class Reason(StrEnum):
     AUTHOR_SEVERAL = "author.several"  #: one From field, more than one author
     AUTHOR_MALFORMED = "author.malformed"  #: the From field breaks RFC 5322's grammar
 
-    MAIL_FROM_US = "mail-from-us"  #: the mail is ours; strangers' checks are not run on it
     SIGN_NOT_CONFIGURED = "sign.not-configured"  #: mail from us, and no `sign` entry for its author domain
     SIGN_SENDER = "sign.sender"  #: the login may not write as this author
     SIGN_UNPUBLISHED = "sign.unpublished"  #: none of the entry's keys is published as it is
     SIGN_FAILED = "sign.failed"  #: the signature could not be made; the log has why
     CHECK_FAILED = "check.failed"  #: a fault of filterd's own; the log has it
-    MESSAGE_DEADLINE = "message.deadline"  #: the time this message may take was used up
-    HEADER_TOO_LARGE = "header.too-large"  #: more header fields or bytes than are judged

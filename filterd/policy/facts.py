@@ -5,7 +5,7 @@ To add a fact: one row here.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -65,9 +65,6 @@ class Facts:
     author_allowed: bool | None = None
     size: int | None = None
     trusted: AuthenticationResults | None = None
-
-    def at_recipient(self, recipient: ForwardPath) -> "Facts":
-        return replace(self, recipient=recipient)
 
 
 @dataclass(frozen=True, slots=True)
