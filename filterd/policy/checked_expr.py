@@ -5,7 +5,6 @@ proto/cel/expr/checked.proto and syntax.proto). What the policy needs of it fits
 would be a dependency larger than this project.
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,15 +13,14 @@ from dataclasses import dataclass, field
 class Node:
     """One node. `position` is the offset in characters of the expression's text that the parser noted for it.
 
-    `name` is a dotted name (an identifier, or a fully qualified fact), `call` a function's name, `literal` a constant.
+    `name` is a dotted name (an identifier, or a fully qualified fact), `call` a function's name, `literal` a string.
     """
 
     id: int = 0
     position: int = 0
     name: str | None = None
     call: str | None = None
-    literal: bool | int | float | str | bytes | None = None
-    is_literal: bool = False
+    literal: str | None = None
     children: list["Node"] = field(default_factory=list)
 
     def walk(self) -> Iterator["Node"]:
@@ -35,23 +33,14 @@ class Node:
 
 
 def read(serialized: bytes) -> Node:
-    """Read what `Expression.serialize()` gave: an Any around CheckedExpr or ParsedExpr."""
-    kind = dict(_fields(serialized)).get(1, b"")
-    message = dict(_fields(serialized))[2]
-    checked = bytes(kind).endswith(b"CheckedExpr")
-    expr_field, source_field = (4, 5) if checked else (2, 3)
+    """Read what `Expression.serialize()` gave: an Any around CheckedExpr."""
+    checked = dict(_fields(dict(_fields(serialized))[2]))
     positions: dict[int, int] = {}
-    root = Node()
-    for number, value in _fields(message):
-        if number == source_field:
-            for inner, entry in _fields(value):
-                if inner == 4:
-                    pair = dict(_fields(entry))
-                    positions[_int(pair.get(1, 0))] = _int(pair.get(2, 0))
-    for number, value in _fields(message):
-        if number == expr_field:
-            root = _expr(value, positions)
-    return root
+    for number, entry in _fields(checked[5]):
+        if number == 4:
+            pair = dict(_fields(entry))
+            positions[_int(pair.get(1, 0))] = _int(pair.get(2, 0))
+    return _expr(checked[4], positions)
 
 
 _Raw = bytes | int
@@ -101,8 +90,7 @@ def _expr(data: _Raw, positions: dict[int, int]) -> Node:
             case 2:
                 node.id = _int(value)
             case 3:
-                node.is_literal = True
-                node.literal = _constant(value)
+                node.literal = next((_text(constant) for kind, constant in _fields(value) if kind == 6), None)
             case 4:
                 node.name = _text(dict(_fields(value))[1])
             case 5:
@@ -135,21 +123,3 @@ def _call(node: Node, data: _Raw, positions: dict[int, int]) -> None:
             node.call = _text(value)
         else:
             node.children.append(_expr(value, positions))
-
-
-def _constant(data: _Raw) -> bool | int | float | str | bytes | None:
-    for number, value in _fields(data):
-        match number:
-            case 2:
-                return bool(value)
-            case 3 | 4:
-                number_value = _int(value)
-                return number_value - (1 << 64) if number == 3 and number_value >> 63 else number_value
-            case 5:
-                assert isinstance(value, bytes)
-                return float(struct.unpack("<d", value)[0])
-            case 6:
-                return _text(value)
-            case 7:
-                return value
-    return None

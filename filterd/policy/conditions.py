@@ -20,13 +20,10 @@ from filterd.policy.facts import FACTS, FactType, FactValue
 #: A condition longer than this is refused before it is parsed.
 MAX_LENGTH = 4096
 
-_COMPARISONS = ("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_")
 _ERROR = re.compile(r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): (?P<text>.*)")
-_INTEGER = re.compile(r"-?\d+(?![\d.eExXu])")
 _TYPES = {
     FactType.BOOL: cel.Type.BOOL,
     FactType.INT: cel.Type.INT,
-    FactType.DOUBLE: cel.Type.DOUBLE,
     FactType.STRING: cel.Type.STRING,
     FactType.STRINGS: cel.Type.List(cel.Type.STRING),
 }
@@ -69,9 +66,7 @@ def compile_condition(text: str) -> Condition:
     """Parse, type-check and examine a condition. Raises ConditionError."""
     if len(text) > MAX_LENGTH:
         raise ConditionError(1, 1, f"the condition is longer than {MAX_LENGTH} characters")
-    environment = _environment()
-    text = _with_doubles(text, _compiled(environment, text, check=False))
-    expression = _compiled(environment, text)
+    expression = _compiled(text)
     if expression.return_type() != cel.Type.BOOL:
         raise ConditionError(1, 1, f"a condition is true or false, this is a {expression.return_type().name().lower()}")
     tree = read(expression.serialize())
@@ -81,9 +76,9 @@ def compile_condition(text: str) -> Condition:
     return Condition(text, tuple(sorted(name for name in facts if name is not None)), expression)
 
 
-def _compiled(environment: cel.Env, text: str, *, check: bool = True) -> cel.Expression:
+def _compiled(text: str) -> cel.Expression:
     try:
-        return environment.compile(text, disable_check=not check)
+        return _environment().compile(text)
     except RuntimeError as error:
         found = _ERROR.search(str(error))
         if found is None:
@@ -108,31 +103,14 @@ def _plain(text: str) -> str:
     return text
 
 
-def _with_doubles(text: str, unchecked: cel.Expression) -> str:
-    """Write 5 as 5.0 where it is compared with a fact of type double: CEL does not convert numbers."""
-    at: list[int] = []
-    for node in read(unchecked.serialize()).walk():
-        if node.call in _COMPARISONS and any(_type_of(child) is FactType.DOUBLE for child in node.children):
-            at += [child.position for child in node.children if type(child.literal) is int]
-    for position in sorted(at, reverse=True):
-        digits = _INTEGER.match(text, position)
-        if digits:
-            text = text[: digits.end()] + ".0" + text[digits.end() :]
-    return text
-
-
-def _type_of(node: Node) -> FactType | None:
-    return FACTS[node.name].type if node.name in FACTS else None
-
-
 def _examine(node: Node, text: str) -> None:
     """What CEL's types do not see: words that a fact can never be, arguments that are no network or domain."""
     if node.call in ("_==_", "_!=_", "@in"):
         words = next((FACTS[child.name].words for child in node.children if child.name in FACTS), ())
-        literals = [literal for child in node.children for literal in child.walk() if isinstance(literal.literal, str)]
-        for literal in literals if words else []:
-            if literal.literal not in words:
-                near = difflib.get_close_matches(str(literal.literal), words, 1, 0.5)
+        below = [each for child in node.children for each in child.walk()] if words else []
+        for literal in below:
+            if literal.literal is not None and literal.literal not in words:
+                near = difflib.get_close_matches(literal.literal, words, 1, 0.5)
                 hint = f"did you mean {near[0]!r}?" if near else ""
                 allowed = ", ".join(repr(word) for word in words)
                 raise _at(literal, text, f"it is never {literal.literal!r}; {hint or 'it is one of ' + allowed}")

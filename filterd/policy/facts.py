@@ -38,12 +38,11 @@ class FactType(StrEnum):
 
     BOOL = "bool"
     INT = "int"
-    DOUBLE = "double"
     STRING = "string"
     STRINGS = "list(string)"
 
 
-FactValue = bool | int | float | str | list[str]
+FactValue = bool | int | str | list[str]
 
 
 @dataclass(frozen=True, slots=True)
