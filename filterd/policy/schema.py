@@ -161,7 +161,7 @@ class Identity(Section):
     """Under which name filterd speaks."""
 
     authserv_id: HostName | None = Field(
-        None, description="The name in Authentication-Results (RFC 8601 2.5); by default the MTA's own name."
+        None, description="The name in Authentication-Results (RFC 8601 2.5); by default this host's name."
     )
     trusted_authserv_ids: tuple[HostName, ...] = Field(
         (),
