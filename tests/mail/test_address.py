@@ -219,7 +219,13 @@ def test_full_width_domain_is_read_as_mail_programs_read_it() -> None:
 def test_bounds() -> None:
     most = ",".join(["a@b.example"] * 1_000).encode()
     assert len(parse_mailbox_list(most)) == 1_000
-    for value in (most + b",a@b.example", b"a@b.example" + b" " * 65_536, b"(" * 33 + b")" * 33 + b"a@b.example"):
+    for value in (
+        most + b",a@b.example",
+        b"a@b.example" + b" " * 16_384,
+        b"(" * 33 + b")" * 33 + b"a@b.example",
+        b"()" * 5_000 + b"a@b.example",
+        b"a:;," * 1_300 + b"a@b.example",
+    ):
         with pytest.raises(AddressError):
             parse_mailbox_list(value)
 
