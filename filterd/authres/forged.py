@@ -13,7 +13,7 @@ from filterd.mail.domain import Domain, DomainError
 from filterd.mail.header import Header
 
 _MAX_FIELDS = 100
-_MAX_OCTETS = 32_768
+_MAX_OCTETS = 16_384
 
 _PARENTHESIS = re.compile(r"([()])")
 # RFC 2047 5 forbids them here. Programs that take every field for text decode them, and find whatever was meant.
@@ -25,7 +25,7 @@ def forged(header: Header, authserv_ids: frozenset[str]) -> tuple[int, ...]:
     """The fields to delete: their numbers among the fields of this name, from 1, top to bottom; highest first.
 
     Deleting in this order is safe whether or not the MTA renumbers what is left (CVE-2022-48521). From the hundredth
-    on, or when 32,768 octets are read, fields are not read any more, and all go.
+    on, or when 16,384 octets are read, fields are not read any more, and all go.
     """
     numbers: list[int] = []
     octets = 0
