@@ -145,7 +145,8 @@ _VALUES: tuple[tuple[str, bytes, str, str] | tuple[str, bytes, str, str, str], .
     ("the victim below the attacker", b"<ceo@bank.example.evil.example>", WEAK + "A8", "pass as bank.example.evil.example"),
     ("no domain", b"<ceo>", WEAK + "A6", _MALFORMED),
     ("a thousand authors", b", ".join([b"x@evil.example"] * 1200) + b", ceo@bank.example", "own", _MALFORMED),
-    ("a name of 50,000 letters", b"b" * 50_000 + b" <ceo@bank.example>", KILLS + "5.2", "fail"),
+    ("a name of 15,000 letters", b"b" * 15_000 + b" <ceo@bank.example>", KILLS + "5.2", "fail"),
+    ("a name of 50,000 letters", b"b" * 50_000 + b" <ceo@bank.example>", KILLS + "5.2", _MALFORMED),
     ("an author behind 64 kB", b"x@evil.example (" + b"b" * 66_000 + b"), ceo@bank.example", KILLS + "5.2", "552 5.3.4", _MALFORMED),
     ("an author behind 100 kB", b"x@evil.example (" + b"b" * 110_000 + b"), ceo@bank.example", KILLS + "5.2", "552 5.3.4", _MALFORMED),
 )  # fmt: skip
@@ -178,7 +179,7 @@ _HONEST: tuple[tuple[str, bytes], ...] = (
     ("a group", b"Bank: service@bank.example;"),
     ("folds", b"\r\n The Bank\r\n\t<service@bank.example>"),
     ("an old charset", b'"B\xfccher" <service@bank.example>'),
-    ("a long name", b"b" * 50_000 + b" <service@bank.example>"),
+    ("a long name", b"b" * 15_000 + b" <service@bank.example>"),
 )
 
 

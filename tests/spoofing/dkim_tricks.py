@@ -29,22 +29,23 @@ def by(pair: KeyPair) -> Sign:
 
 
 _BY_VICTIM = by(VICTIM_KEY)
+_C = {f"{header}/{body}" for header in Canonicalization for body in Canonicalization}
 
 
 def signed(message: bytes, sign: Sign = _BY_VICTIM, **changed: str | None) -> bytes:
     """The message with a signature above it that says whatever is wanted, by the victim's key if not told otherwise."""
     header, body = split(message)
     tags = {"v": "1", "a": "rsa-sha256", "c": "relaxed/relaxed", "d": "bank.example", "s": "sel", "h": _H, **changed}
-    form = BodyForm(
-        Canonicalization.RELAXED, int(tags.get("l") or len(body)) if (tags.get("l") or "0").isdigit() else None
-    )
+    of_header, of_body = map(Canonicalization, (tags["c"] if tags["c"] in _C else "relaxed/relaxed").split("/"))
+    length = tags.get("l") or ""
+    form = BodyForm(of_body, int(length) if length.isdigit() else None)
     hasher = BodyHasher([form])
     hasher.update(body)
     hasher.finish()
     tags.setdefault("bh", b64encode(hasher.hash_of(form).digest).decode())
     value = f" {'; '.join(f'{name}={text}' for name, text in tags.items() if text is not None)}; b=".encode()
     names = [name.strip().lower() for name in (tags["h"] or "").split(":")]
-    octets = signed_octets(header, names, Field(b"DKIM-Signature", value), value, Canonicalization.RELAXED)
+    octets = signed_octets(header, names, Field(b"DKIM-Signature", value), value, of_header)
     return b"DKIM-Signature:" + value + b64encode(sign(octets)) + b"\r\n" + message
 
 
