@@ -19,6 +19,7 @@ from filterd.daemon.listen import Listener
 from filterd.daemon.notify import notify
 from filterd.daemon.signals import ALL, Signals
 from filterd.daemon.worker import GO_SOON, GO_WHEN_DONE, Start, work
+from filterd.frontend.seats import Seat, seats
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.rules import Policy
 
@@ -40,6 +41,7 @@ class _Place:
     """A place for one worker. `due` is when it may be filled again, on time.monotonic()."""
 
     listener: Listener
+    seat: Seat
     processor: int | None
     pid: int | None = None
     ready: bool = False
@@ -111,17 +113,21 @@ class Master:
         return 0
 
     def _generation(self, number: int, policy: Policy) -> _Generation:
-        processors = self._processors()
-        places = [_Place(each, processors[n]) for each in self._listeners for n in range(self._workers)]
+        processors = self._processors(policy)
+        places = [
+            _Place(listener, seat, processor)
+            for listener in self._listeners
+            for seat, processor in zip(seats(self._workers), processors, strict=True)
+        ]
         return _Generation(number, policy, places)
 
-    def _processors(self) -> Sequence[int | None]:
+    def _processors(self, policy: Policy) -> Sequence[int | None]:
         """Where each worker of a listener is to run.
 
         The threads of one Python process take turns; handing over across processors costs a third more time (measured).
-        So each worker stays on its own, as long as they can be spread evenly.
+        So each worker stays on its own, as long as they can be spread evenly. The native engine hardly ever hands over.
         """
-        if not hasattr(os, "sched_getaffinity"):
+        if policy.server.engine == "native" or not hasattr(os, "sched_getaffinity"):
             return [None] * self._workers
         ours = sorted(os.sched_getaffinity(0))
         return ours * (self._workers // len(ours)) if self._workers % len(ours) == 0 else [None] * self._workers
@@ -172,7 +178,8 @@ class Master:
         for other in self._listeners:
             if other is not place.listener:
                 other.socket.close()
-        return work(policy, place.listener, self._start, signals, self._alive_read, self._ready_write, self._limit)
+        pipes = self._alive_read, self._ready_write
+        return work(policy, place.listener, place.seat, self._start, signals, *pipes, self._limit)
 
     def _hear(self) -> None:
         """Learn who serves now, and act when a generation is whole."""

@@ -23,6 +23,7 @@ from filterd.frontend.conversation import Reception
 from filterd.frontend.milter import MilterFrontend
 from filterd.frontend.milter_listener import Door
 from filterd.frontend.native_listener import NativeDoor
+from filterd.frontend.seats import Seat
 from filterd.policy.rules import Policy
 from filterd.policy.transcript import Transcript
 from filterd.wire.milter_codec import ProtocolError
@@ -53,7 +54,14 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
 
 
 def work(
-    policy: Policy, listener: Listener, start: Start, signals: Signals, master: int, ready: int, limit: float
+    policy: Policy,
+    listener: Listener,
+    seat: Seat,
+    start: Start,
+    signals: Signals,
+    master: int,
+    ready: int,
+    limit: float,
 ) -> int:
     """Judge mail until told to go; returns the exit status.
 
@@ -62,7 +70,7 @@ def work(
     """
     with start(policy, lambda transcript: log.decision(transcript.log_line())) as runtime:
         reception = Reception(runtime, _report)
-        door = open_door(policy, listener, reception)
+        door = open_door(policy, listener, seat, reception)
         # Only the door holds it now, so that it is closed when the door is.
         listener.socket.close()
         serving = threading.Thread(target=_serve, args=(door, signals), name="milter", daemon=True)
@@ -71,10 +79,10 @@ def work(
         return _watch(door, reception, serving, signals, master, limit)
 
 
-def open_door(policy: Policy, listener: Listener, reception: Reception) -> Door | NativeDoor:
+def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door | NativeDoor:
     """Whom MTAs at the listener meet: once in a process."""
     if policy.server.engine == "native":
-        return NativeDoor(listener.socket, reception)
+        return NativeDoor(listener.socket, reception, seat)
     MilterFrontend(reception).register()
     return Door(listener.socket)
 

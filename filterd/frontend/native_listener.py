@@ -17,6 +17,7 @@ from contextlib import suppress
 from filterd.backend.waiting import about_to_wait, tell_of_waits
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_milter import NativeMilter
+from filterd.frontend.seats import Seat, seats
 
 # How long, in seconds, an MTA may be silent: libmilter's own limit. And how often that is looked after.
 _SILENCE = 7210.0
@@ -29,16 +30,24 @@ _LONG = 0.1
 _PIECE = 65536
 # Threads without a turn that are kept for the next time that many wait.
 _SPARE = 8
-# How often a process that has something to do leaves who comes to one that has not, if there is one.
-_PASSES = 8
+# How long, in seconds, whoever comes is left to a process that has fewer connections.
+_LEAVE = 0.002
 
 
 class NativeDoor:
     """The door that MTAs come through. At once, at most `most` connections are open, and `threads` wait."""
 
-    def __init__(self, listener: socket.socket, reception: Reception, most: int = 500, threads: int = 128) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        reception: Reception,
+        seat: Seat | None = None,
+        most: int = 500,
+        threads: int = 128,
+    ) -> None:
         """Open the door. `listener` must not block: a process that loses the race for a connection goes on."""
         self._reception = reception
+        self._seat = seat or seats(1)[0]
         self._most = most
         self._most_threads = threads
         self._selector = selectors.DefaultSelector()
@@ -51,7 +60,7 @@ class NativeDoor:
         self._server: _Server | None = None
         self._servers = 0
         self._away: set[_Connection] = set()
-        self._passed = 0
+        self._leaves_until: float | None = None
         self._failed = threading.Event()
         self._error: BaseException | None = None
         self._attend(True)
@@ -61,7 +70,7 @@ class NativeDoor:
         self._grow()
         look_after = time.monotonic() + _LOOK_AFTER
         while not self._failed.wait(_LONG):
-            self._attend(len(self._open) < self._most)
+            self._attend(self._leaves_until is None)
             if self._server is not None:
                 self._server.hurry()
             if time.monotonic() > look_after:
@@ -104,14 +113,21 @@ class NativeDoor:
 
     def wait(self) -> Iterator["_Connection"]:
         """Wait until somebody says something; who that is."""
-        ready = self._selector.select()
+        ready = self._selector.select(None if self._leaves_until is None else _LEAVE)
+        if self._leaves_until is not None and time.monotonic() > self._leaves_until:
+            # Nobody may have taken it, for reasons of their own.
+            self._leaves_until = None
+            self._attend(True)
+            self._accept()
         for key, _ in ready:
             if key.data is not None:
                 yield key.data
-                continue
-            self._passed = 0 if len(ready) == 1 or self._passed == _PASSES else self._passed + 1
-            if not self._passed:
+            elif self._seat.roomiest():
                 self._accept()
+            else:
+                # Who is at work already would win every race for more of it.
+                self._leaves_until = time.monotonic() + _LEAVE
+                self._attend(False)
 
     def served(self, connection: "_Connection", *, goes_on: bool) -> None:
         """The connection was answered; `goes_on` where more may come."""
@@ -121,6 +137,7 @@ class NativeDoor:
                 self._selector.unregister(connection.socket)
             connection.close()
             self._open.discard(connection)
+            self._attend(self._leaves_until is None)
         self._away.discard(connection)
         if goes_on and away:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
@@ -142,6 +159,8 @@ class NativeDoor:
         return True
 
     def _accept(self) -> None:
+        if not self._attending:
+            return
         try:
             accepted, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):
@@ -161,18 +180,18 @@ class NativeDoor:
             return
         self._open.add(connection)
         self._selector.register(accepted, selectors.EVENT_READ, connection)
-        if len(self._open) == self._most:
-            self._attend(False)
+        self._attend(True)
 
     def _attend(self, wanted: bool) -> None:
-        """Look at the listener, or do not."""
+        """Look at the listener, if there is room for who comes, or do not."""
         with self._at_listener:
-            wanted = wanted and not self._closed
+            wanted = wanted and not self._closed and len(self._open) < self._most
             if wanted and not self._attending:
                 self._selector.register(self._listener, selectors.EVENT_READ)
             elif self._attending and not wanted:
                 self._selector.unregister(self._listener)
             self._attending = wanted
+            self._seat.tell(len(self._open) if wanted else None)
 
     def _end_silence(self) -> None:
         now = time.monotonic()

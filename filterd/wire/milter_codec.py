@@ -333,20 +333,16 @@ class Decoder:
                 if end > size:
                     self._awaited = end - start
                     break
-                yield _decode(received[code], received[code + 1 : end])
+                found = _READERS.get(received[code])
+                if found is None:
+                    raise ProtocolError(f"a packet of unknown kind 0x{received[code]:02x}")
+                kind, read = found
+                yield kind(*read(received[code + 1 : end]))
                 start = end
+        except struct.error:
+            self._error = ProtocolError("a packet ends too early")
+            raise self._error from None
         except ProtocolError as error:
             self._error = error
             raise
         self._rest += received[start:]
-
-
-def _decode(code: int, payload: bytes) -> Packet:
-    found = _READERS.get(code)
-    if found is None:
-        raise ProtocolError(f"a packet of unknown kind 0x{code:02x}")
-    kind, read = found
-    try:
-        return kind(*read(payload))
-    except struct.error:
-        raise ProtocolError("a packet ends too early") from None

@@ -174,6 +174,8 @@ class Order:
 
     def follow(self, command: Kind, protocol: Protocol) -> bool:
         """Whether the command may come now; if so, it has."""
+        if command is self._last and command in _REPEATABLE:
+            return True
         may = command in _FOLLOWERS[self._last] or _may_follow(self._last, command, protocol)
         if may and command not in _ANY_TIME:
             self._last = _place_after(self._last, command)

@@ -19,6 +19,7 @@ from filterd.engine.finish import DeleteField, Finished
 from filterd.engine.runtime import Runtime
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_listener import NativeDoor
+from filterd.frontend.seats import Seat, seats
 from filterd.lookup import ZoneResolver
 from filterd.mail.transaction import ReversePath
 from filterd.policy.load import load
@@ -73,8 +74,8 @@ class House:
         )
         self.doors: list[NativeDoor] = []
 
-    def open(self, listener: Any = None, **bounds: int) -> NativeDoor:
-        door = NativeDoor(listener or self.listener.socket, self.reception, **bounds)
+    def open(self, listener: Any = None, seat: Seat | None = None, **bounds: int) -> NativeDoor:
+        door = NativeDoor(listener or self.listener.socket, self.reception, seat, **bounds)
         self.doors.append(door)
         threading.Thread(target=door.run, daemon=True).start()
         return door
@@ -194,6 +195,33 @@ def test_a_closed_door_leaves_who_comes_to_another(house: House, mtas: Callable[
     assert [first.connections(), second.connections()] == [1, 1]
     old.quit()
     assert eventually(lambda: first.connections() == 0)
+
+
+def test_who_comes_is_left_to_who_has_fewer(house: House, mtas: Callable[[], MilterMta]) -> None:
+    mine, others = seats(2)
+    others.tell(None)
+    busy = house.open(seat=mine)
+    for _ in range(10):
+        mtas().open()
+    idle = house.open(seat=others)
+    for _ in range(20):
+        mtas().open()
+
+    assert busy.connections() + idle.connections() == 30
+    assert idle.connections() >= 1
+
+
+def test_who_has_fewer_and_does_not_come_is_not_waited_for(house: House, mtas: Callable[[], MilterMta]) -> None:
+    mine, others = seats(2)
+    others.tell(0)
+    house.open(seat=mine)
+    found = []
+    for _ in range(3):
+        mta = mtas()
+        mta.open()
+        found.append(mta.send())
+
+    assert found == [Accept()] * 3
 
 
 def test_an_mta_that_is_silent_for_too_long_is_given_up(

@@ -17,6 +17,7 @@ from filterd.daemon.worker import open_door
 from filterd.engine.finish import DeleteField, Finished, InsertField
 from filterd.engine.runtime import Runtime
 from filterd.frontend.conversation import Bounds, Reception
+from filterd.frontend.seats import seats
 from filterd.lookup import ZoneResolver
 from filterd.mail.header import Field
 from filterd.mail.reply import Reply
@@ -112,7 +113,8 @@ def main(folder: str, engine: str, stages: str, on_error: str) -> None:
         Bounds(command=1.0, content=1.0),
         lambda *_: ScriptedSession(calls, str(next(names))),
     )
-    door = open_door(policy, listen(f"unix:{folder}/milter", None, 0o600), reception)
+    (seat,) = seats(1)
+    door = open_door(policy, listen(f"unix:{folder}/milter", None, 0o600), seat, reception)
     threading.Thread(target=door.run, daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()
