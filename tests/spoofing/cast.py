@@ -13,7 +13,7 @@ from spoofing.small_rsa import CUBE, WEAK
 HOST = "mx.home.example"
 VICTIM, ATTACKER = "bank.example", "evil.example"
 VICTIM_IP, ATTACKER_IP, RELAY_IP, USER_IP = "192.0.2.10", "203.0.113.66", "198.51.100.1", "192.0.2.99"
-US = "home.example"
+US, LIST, LIST_IP = "home.example", "lists.example", "192.0.2.25"
 
 # There is one key of each size.
 VICTIM_KEY, VICTIM_ED25519_KEY, ATTACKER_KEY = rsa_pair(2048), ed25519_pair(), rsa_pair(2304)
@@ -39,12 +39,13 @@ class Mail:
 
 @dataclass(frozen=True)
 class Honest(Mail):
-    """A mail of the victim that looks like an attack, and passes DMARC as `author`."""
+    """A mail of the victim that looks like an attack, and passes DMARC as `author`, or `ends` otherwise."""
 
     mail_from: bytes = b"<service@bank.example>"
     helo: bytes = b"mail.bank.example"
     client: str = VICTIM_IP
     author: str = VICTIM
+    ends: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ $ORIGIN home.example.
 @                    IN TXT "v=spf1 -all"
 _dmarc               IN TXT "v=DMARC1; p=reject"
 own._domainkey       IN TXT {_strings(VICTIM_ED25519_KEY.record.decode())}
+
+; a mailing list whose seals are believed
+$ORIGIN lists.example.
+@                    IN TXT "v=spf1 ip4:{LIST_IP} -all"
+sel._domainkey       IN TXT {_strings(theirs)}
 
 $ORIGIN xn--bcher-kva.example.
 @                    IN TXT "v=spf1 ip4:{VICTIM_IP} -all"

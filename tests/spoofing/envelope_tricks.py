@@ -91,7 +91,7 @@ def attacks() -> list[Attack]:
         Attack("by our relay, two addresses", _received(b"[192.0.2.10]") + _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
         Attack("by our relay, two fields", _received(b"a") + relayed + _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
         Attack("by our relay, one field", _received(b"mail.bank.example") + _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
-        Attack("by our relay, none", _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", twin="by our relay"),
+        Attack("by our relay, none", _FORGED, b"<ceo@bank.example>", client=RELAY_IP, known="own", ends="temperror spf.no-client", twin="by our relay"),
         Attack("our own domain", mail(b"From: <anna@home.example>"), b"<anna@home.example>", b"mx.home.example", known="Weak Links A1"),
         Attack("our own domain, null path", mail(b"From: <anna@home.example>"), b"<>", b"home.example", known="Weak Links A3"),
         Attack("our own domain, said to be ours", mail(b"From: <anna@home.example>"), b"<anna@home.example> AUTH=<anna@home.example>", b"[127.0.0.1]", known="RFC 4954 5"),

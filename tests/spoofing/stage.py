@@ -9,7 +9,7 @@ from pathlib import Path
 
 from servers import postfix as real
 from servers.filterd import Filterd
-from spoofing.cast import HOST, RELAY_IP, US, VICTIM_ED25519_KEY, Mail, zone
+from spoofing.cast import HOST, LIST, RELAY_IP, US, VICTIM_ED25519_KEY, Mail, zone
 
 from filterd.demo.nameserver import Nameserver
 from filterd.mta.config import MtaConfig
@@ -83,6 +83,7 @@ identity: {{ authserv_id: {HOST}, trusted_authserv_ids: [mx2.{US}] }}
 dns: {{ servers: ["{host}:{port}"] }}
 networks: {{ trusted: [], relays: ["{RELAY_IP}"] }}
 sign: [{{ domains: [{US}, "*.{US}"], keys: [{{ selector: own, file: own.pem }}] }}]
+arc: {{ trusted_sealers: [{LIST}] }}
 senders: {{ eve: ["eve@{US}", "list@sub.{US}"] }}
 """
 

@@ -1,10 +1,11 @@
 """No mail passes DMARC as somebody who did not send it; every honest mail that looks like one of those passes."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from spoofing import author_tricks, dkim_tricks, envelope_tricks, results_tricks, user_tricks
+from spoofing import author_tricks, chain_tricks, dkim_tricks, envelope_tricks, results_tricks, user_tricks
 from spoofing.cast import ATTACKER, Attack, Honest
 from spoofing.readers import end, misled
 from spoofing.stage import OBSERVING, Seen, behind_postfix, bundled, shipped
@@ -12,19 +13,12 @@ from spoofing.stage import OBSERVING, Seen, behind_postfix, bundled, shipped
 from filterd.mail.message import split
 from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD
 
-_ROOMS = (author_tricks, dkim_tricks, envelope_tricks, results_tricks, user_tricks)
+_ROOMS = (author_tricks, chain_tricks, dkim_tricks, envelope_tricks, results_tricks, user_tricks)
 ATTACKS: list[Attack] = [each for room in _ROOMS for each in room.attacks()]
 HONEST: list[Honest] = [each for room in _ROOMS for each in room.honest()]
 
-# What the shipped policy delivers all the same: to the Junk folder or with a mark, never as if all were well.
-JUNK = {
-    "said to come from a list",
-    "said to be sent on",
-    "Resent-From of the attacker",
-    "results: in a chain that the attacker sealed",
-    "results: in a chain for the victim",
-}
-TAGGED = {each.name for each in ATTACKS if each.ends.startswith("temperror")}
+# What may have come through a list or a forwarder, as anybody can say, goes to the Junk folder; all else is refused.
+_INDIRECT = re.compile(rb"(?mi)^(list-id|resent-[a-z]+|arc-seal):")
 
 
 def ends(seen: Seen) -> str:
@@ -59,7 +53,9 @@ def test_every_attack_has_an_honest_twin() -> None:
 
 
 def test_the_bundled_mta(tmp_path: Path) -> None:
-    expected = {each.name: each.ends for each in ATTACKS} | {each.name: f"pass as {each.author}" for each in HONEST}
+    expected = {each.name: each.ends for each in ATTACKS} | {
+        each.name: each.ends or f"pass as {each.author}" for each in HONEST
+    }
     with bundled(tmp_path, OBSERVING) as play:
         seen = play([*ATTACKS, *HONEST])
 
@@ -71,7 +67,7 @@ def test_the_bundled_mta(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_postfix() -> None:
     expected = {each.name: each.postfix or each.ends for each in ATTACKS} | {
-        each.name: f"pass as {each.author}" for each in HONEST
+        each.name: each.ends or f"pass as {each.author}" for each in HONEST
     }
     with behind_postfix(OBSERVING) as play:
         seen = play([*ATTACKS, *HONEST])
@@ -86,10 +82,17 @@ def test_the_shipped_policy(tmp_path: Path) -> None:
         seen = play([*ATTACKS, *HONEST])
 
     found = {name: places(each) for name, each in seen.items()}
-    assert {each.name: ["inbox"] for each in HONEST} == {each.name: found[each.name] for each in HONEST}
     strangers = [each for each in ATTACKS if each.user is None and "pass as" not in each.ends]
-    delivered = {each.name: found[each.name] for each in strangers if found[each.name]}
-    assert {name: ["junk"] for name in JUNK} | {name: ["tagged"] for name in TAGGED} == delivered
+    assert {each.name: ["inbox"] for each in HONEST} == {each.name: found[each.name] for each in HONEST}
+    assert {each.name: shipped_place(each) for each in strangers} == {each.name: found[each.name] for each in strangers}
+
+
+def shipped_place(attack: Attack) -> list[str]:
+    """Where an attack ends by the shipped policy, never as if all were well."""
+    if attack.ends.startswith("temperror"):
+        return ["tagged"]
+    header = attack.content.partition(b"\r\n\r\n")[0]
+    return ["junk"] if attack.ends.startswith("fail") and _INDIRECT.search(header) else []
 
 
 def places(seen: Seen) -> list[str]:
