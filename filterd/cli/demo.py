@@ -31,6 +31,8 @@ def command(keep: bool, folder: Path | None) -> None:
         # The policy, which has the socket's path, wants it absolute.
         folder = (folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / "demo.pem").exists():
+            raise click.UsageError(f"{folder} has files of others; the demo wants a folder of its own")
         policy = next((found for each in _POLICIES if (found := each / "default.yaml").is_file()), None)
         if policy is None:
             raise click.ClickException(f"default.yaml is in none of {', '.join(map(str, _POLICIES))}")

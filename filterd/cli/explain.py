@@ -54,7 +54,7 @@ class _Path(click.ParamType[ReversePath]):
 @click.command(name="explain")
 @click.argument("file", type=click.File("rb"))
 @click.option("-p", "--policy", required=True, type=click.Path(path_type=Path), help="The policy to judge by.")
-@click.option("--client-ip", type=_Address(), default="127.0.0.1", help="The client's address.")
+@click.option("--client-ip", type=_Address(), help="The client's address; 127.0.0.1 if you do not say.")
 @click.option("--helo", default="localhost", help="The name that the client gave itself.")
 @click.option("--sender", type=_Path(), default="", help="The envelope sender; <> for a bounce.")
 @click.option("--recipient", "recipients", type=_Path(), multiple=True, help="A recipient; may be repeated.")
@@ -66,7 +66,7 @@ class _Path(click.ParamType[ReversePath]):
 def command(
     file: IO[bytes],
     policy: Path,
-    client_ip: IPAddress,
+    client_ip: IPAddress | None,
     helo: str,
     sender: ReversePath,
     recipients: tuple[ReversePath, ...],
@@ -88,8 +88,15 @@ def command(
     if len(data) > _MAX_MAIL:
         raise _MisuseError(f"the mail is larger than {_MAX_MAIL} bytes")
     mail = StoredMail(
-        data, Client(client_ip), helo, sender, tuple(ForwardPath(each.text, each.mailbox) for each in recipients), user
+        data,
+        Client(client_ip or ip_address("127.0.0.1")),
+        helo,
+        sender,
+        tuple(ForwardPath(each.text, each.mailbox) for each in recipients),
+        user,
     )
+    if client_ip is None:
+        click.echo("no --client-ip: 127.0.0.1 is assumed, and may be trusted by the policy", err=True)
     transcript = _judged(compiled, mail, zone)
     click.echo(json.dumps(transcript.to_mapping(), indent=2) if as_json else explain(transcript), nl=as_json)
     sys.exit(1 if transcript.verdict.disposition.final else 0)

@@ -1,5 +1,6 @@
 """`filterd run`: the daemon, in the foreground."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from filterd.daemon import log
 from filterd.daemon.listen import ListenError, listen
 from filterd.daemon.master import BecomeError, Master, become, default_workers
 from filterd.daemon.worker import live
+from filterd.engine.runtime import authserv_id
 from filterd.policy.errors import PolicyErrors
 
 
@@ -46,5 +48,14 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
         click.echo(str(error), err=True)
         sys.exit(1)
     log.configure(log.LogFormat(log_format))
+    if server.user is not None:
+        try:
+            load_policy(file)
+        except PolicyErrors as error:
+            log.warning("this user cannot load the policy again", user=server.user, error=str(error))
+    if os.geteuid() == 0:
+        log.warning("workers run as root; server.user names whom they should be")
+    if policy.settings.identity.authserv_id is None:
+        log.warning("identity.authserv_id is not set", used=authserv_id(policy))
     count = workers or server.workers or default_workers()
     sys.exit(Master(policy, lambda: load_policy(file), live, listeners, count).run())

@@ -7,6 +7,7 @@ out all the same.
 
 import os
 import re
+import time
 import traceback
 from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
@@ -14,10 +15,19 @@ from typing import Any
 
 import structlog
 
+from filterd.mail.reason import Reason
+from filterd.policy.transcript import Transcript
+
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
 _BARE = re.compile(r"[^\s\"=\\]+")
 # One hostile value must not push all others out of a line that a collector cuts.
 _MAX_TEXT = 4000
+
+
+_HOUR = 3600.0
+_MAX_TOLD = 1000
+# What was warned of, and when, on time.monotonic(): each worker tells for itself.
+_told: dict[tuple[str, str], float] = {}
 
 
 class LogFormat(StrEnum):
@@ -67,8 +77,27 @@ def fault(where: str, exception: BaseException, **facts: object) -> None:
 
 
 def decision(line: Mapping[str, object]) -> None:
-    """How one mail was judged."""
+    """One mail in one line."""
     structlog.get_logger().info("judged", **line)
+
+
+def judged(transcript: Transcript) -> None:
+    """How one mail was judged; and once an hour, not once a mail, what the operator should look at."""
+    decision(transcript.log_line())
+    author = transcript.author.domain if transcript.author else None
+    if transcript.unsigned is Reason.SIGN_UNPUBLISHED:
+        _hourly("none of the keys that sign for this author is published", str(author))
+    for rule in transcript.not_evaluated():
+        _hourly("the condition of this rule fails, and counts as false", rule)
+
+
+def _hourly(event: str, about: str) -> None:
+    now = time.monotonic()
+    if now - _told.get((event, about), -_HOUR) >= _HOUR:
+        if len(_told) >= _MAX_TOLD:
+            _told.clear()
+        _told[(event, about)] = now
+        warning(event, about=about)
 
 
 class _Lines:

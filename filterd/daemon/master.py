@@ -246,7 +246,8 @@ class Master:
         self._next = self._generation(self._current.number + 1, policy)
 
     def _reloaded(self, how: str) -> None:
-        log.info(how, generation=self._current.number, policy=self._current.policy.digest)
+        tell = log.info if how == "reloaded" else log.warning
+        tell(how, generation=self._current.number, policy=self._current.policy.digest)
         notify("READY=1")
 
     def _leave(self, generation: _Generation, how: signal.Signals) -> None:

@@ -68,7 +68,7 @@ def work(
     `master` is the end of a pipe that becomes readable when the master is gone, `ready` one to write the process id to
     when connections are served. `limit` is how long, in seconds, connections may take to end after `GO_SOON`.
     """
-    with start(policy, lambda transcript: log.decision(transcript.log_line())) as runtime:
+    with start(policy, log.judged) as runtime:
         reception = Reception(runtime, _report)
         door = open_door(policy, listener, seat, reception)
         # Only the door holds it now, so that it is closed when the door is.

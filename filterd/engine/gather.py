@@ -16,6 +16,7 @@ from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.engine.sealing import Sealed, seal_mail
 from filterd.engine.signing import PublicationMemory
 from filterd.lookup import Resolver
+from filterd.mail.domain import Domain
 from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.reason import Reason
@@ -23,6 +24,8 @@ from filterd.mail.transaction import Transaction
 from filterd.policy.rules import Policy
 from filterd.spf.check import SpfCode, SpfIdentity, SpfResult, check_helo, check_mail_from
 
+#: SPF where a relay of ours recorded two addresses: the client chose one of them, and nobody knows which.
+CONTRADICTED = SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_CLIENT)
 _NO_CHAIN = ArcResult(ArcCode.NONE)
 T = TypeVar("T")
 
@@ -44,11 +47,13 @@ class Gather:
         self._chain: ArcVerification | None = None
 
     def spf(self, transaction: Transaction, resolver: Resolver) -> SpfResult:
-        """SPF of the envelope sender (RFC 7208 2.4). Without a client address there is nothing to authorize."""
+        """SPF of the envelope sender (RFC 7208 2.4). A client without an address might have passed."""
         sender, ip, helo = transaction.sender, transaction.client.ip, transaction.helo or ""
         broken = SpfResult(SpfCode.TEMPERROR, SpfIdentity.MAILFROM, None, reason=Reason.CHECK_FAILED)
         if ip is None:
-            return SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_CLIENT)
+            mailbox = sender.mailbox if sender is not None else None
+            domain = mailbox.domain if mailbox is not None and isinstance(mailbox.domain, Domain) else None
+            return SpfResult(SpfCode.TEMPERROR, SpfIdentity.MAILFROM, domain, reason=Reason.SPF_NO_CLIENT)
         if sender is None or (sender.mailbox is None and not sender.null):
             return SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_DOMAIN)
         return self._guarded("spf", lambda: check_mail_from(ip, sender.mailbox, helo, resolver), broken)

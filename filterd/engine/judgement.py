@@ -9,7 +9,7 @@ from filterd.authres.trusted import topmost
 from filterd.backend.recorded import RecordingResolver
 from filterd.engine.fallback import HEADER_TOO_LARGE, NOT_SIGNED, not_judged, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
-from filterd.engine.gather import Gather
+from filterd.engine.gather import CONTRADICTED, Gather
 from filterd.engine.runtime import Runtime
 from filterd.engine.sealing import Sealed
 from filterd.engine.signing import Outbound, Signed
@@ -252,6 +252,9 @@ class MailJudgement:
         for field in header.all("Received"):
             found = handover(field)
             if found is None:
+                break
+            if found.ip is None:
+                self._results = replace(self._results, spf=CONTRADICTED)
                 break
             if not self._ours(found.ip):
                 return replace(self._transaction, client=Client(found.ip), helo=found.helo)

@@ -23,11 +23,11 @@ class Handover:
     """The client as a relay saw it: its HELO name and its address."""
 
     helo: str
-    ip: IPAddress
+    ip: IPAddress | None
 
 
 def handover(field: Field) -> Handover | None:
-    """What a Received field says of the client; None where it does not say, or is not clear."""
+    """What a Received field says of the client; None where it does not say. Contradictory addresses are no address."""
     clause = _FROM.match(field.value[:_MAX_CLAUSE])
     if clause is None:
         return None
@@ -38,9 +38,10 @@ def handover(field: Field) -> Handover | None:
             found.add(ip_address((bracketed or bare).decode("ascii")))
         except ValueError:
             return None
-    if len(found) != 1:
+    if not found:
         return None
-    return Handover(clause["helo"].decode("ascii", "replace").strip("[]"), found.pop())
+    helo = clause["helo"].decode("ascii", "replace").strip("[]")
+    return Handover(helo, found.pop() if len(found) == 1 else None)
 
 
 def added_inside(header: Header, ours: Callable[[IPAddress], bool]) -> tuple[Field, ...]:
@@ -56,6 +57,6 @@ def added_inside(header: Header, ours: Callable[[IPAddress], bool]) -> tuple[Fie
             if not inside:
                 break
             client = handover(field)
-            inside = client is not None and ours(client.ip)
+            inside = client is not None and client.ip is not None and ours(client.ip)
         found.append(field)
     return tuple(found)

@@ -15,7 +15,7 @@ from cel_expr_python import cel
 
 from filterd.mail.domain import Domain, DomainError
 from filterd.policy.checked_expr import Node, read
-from filterd.policy.facts import FACTS, FactType, FactValue
+from filterd.policy.facts import FACTS, FactType, FactValue, Form
 
 #: A condition longer than this is refused before it is parsed.
 MAX_LENGTH = 4096
@@ -92,9 +92,11 @@ def _plain(text: str) -> str:
     unknown = re.match(r"undeclared reference to '([^']+)'", text)
     if unknown:
         name = unknown[1]
-        known = [*FACTS, *_FUNCTIONS]
+        known = [*FACTS, *FUNCTIONS]
+        if name in FUNCTIONS:
+            return f"{name} stands behind what it asks: {FUNCTIONS[name][0].partition(': ')[2]}"
         near = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f"did you mean {near[0]}?" if near else "`man filterd.yaml` lists the facts and functions"
+        hint = f"did you mean {near[0]}?" if near else "`filterd check --facts` lists what there is"
         return f"there is no fact or function {name}; {hint}"
     overload = re.match(r"found no matching overload for '([^']+)' applied to '\((.*)\)'", text)
     if overload:
@@ -114,6 +116,10 @@ def _examine(node: Node, text: str) -> None:
                 hint = f"did you mean {near[0]!r}?" if near else ""
                 allowed = ", ".join(repr(word) for word in words)
                 raise _at(literal, text, f"it is never {literal.literal!r}; {hint or 'it is one of ' + allowed}")
+        form = next((FACTS[child.name].form for child in node.children if child.name in FACTS), None)
+        for literal in [each for child in node.children for each in child.walk()]:
+            if form and literal.literal and (problem := _unlike(form, literal.literal)):
+                raise _at(literal, text, problem)
     elif node.call == "in_net" and isinstance(node.children[-1].literal, str):
         try:
             _network(node.children[-1].literal)
@@ -124,6 +130,19 @@ def _examine(node: Node, text: str) -> None:
             Domain.parse(node.children[-1].literal)
         except DomainError as error:
             raise _at(node.children[-1], text, f"no domain: {error}") from None
+
+
+def _unlike(form: Form, literal: str) -> str | None:
+    """Why a fact of this form never equals the literal; None where it may."""
+    if form is Form.ADDRESS and _address(literal) is None:
+        return f'it is one address, never {literal!r}; networks are asked so: client.ip.in_net("192.0.2.0/24")'
+    if form is Form.DOMAIN:
+        try:
+            name = Domain.parse(literal).name
+        except DomainError as error:
+            return f"it is a domain, never {literal!r}: {error}"
+        return None if name == literal else f"it is in lower case A-labels; write {name!r}"
+    return None if literal == literal.lower() else f"it is in lower case; write {literal.lower()!r}"
 
 
 def _at(node: Node, text: str, problem: str) -> ConditionError:
@@ -160,7 +179,7 @@ def _under(name: str, domain: str) -> bool:
         return False
 
 
-_FUNCTIONS = {
+FUNCTIONS = {
     "in_net": ('whether an address lies in a network: `client.ip.in_net("192.0.2.0/24")`', _in_net),
     "under": ('whether a name is a domain or below it: `author.domain.under("example.org")`', _under),
 }
@@ -183,6 +202,6 @@ def _environment() -> cel.Env:
                     )
                 ],
             )
-            for name, (_, implementation) in _FUNCTIONS.items()
+            for name, (_, implementation) in FUNCTIONS.items()
         ],
     )

@@ -75,7 +75,7 @@ def _try(rule: Rule, facts: Facts, values: Values) -> Step:
     try:
         holds = rule.condition.holds({name: value for name, value in read if value is not None})
     except EvaluationError as error:
-        return Step(rule.name, StepOutcome.DID_NOT_FIRE, read, f"the condition cannot be evaluated: {error}")
+        return Step(rule.name, StepOutcome.NOT_EVALUATED, read, f"the condition fails: {error}")
     if not holds:
         return Step(rule.name, StepOutcome.DID_NOT_FIRE, read)
     return Step(rule.name, StepOutcome.OBSERVED if rule.mode is Mode.OBSERVE else StepOutcome.FIRED, read)

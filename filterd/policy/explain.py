@@ -34,6 +34,8 @@ def _lines(transcript: Transcript) -> Iterator[str]:
         yield f"reply     {verdict.reply}"
     if verdict.override:
         yield f"override  the failure of DMARC is set aside by the trusted ARC sealer {verdict.override}"
+    for rule, recipient in transcript.refused_recipients():
+        yield f"refused   <{printable_text(recipient)}> by {rule}"
     for edit in verdict.edits:
         if isinstance(edit, AddField):
             yield f"adds      {edit.name}: {edit.value}"
@@ -82,7 +84,7 @@ def _mail(transcript: Transcript) -> Iterator[str]:
         yield f"sealed    {transcript.sealed}"
     if transcript.unsealed:
         yield f"unsealed  {transcript.unsealed}"
-    yield f"whose     {'ours: no check of strangers is run' if transcript.from_us else 'a stranger’s'}"
+    yield f"whose     {'ours: strangers are checked, we are not' if transcript.from_us else 'not ours'}"
 
 
 def _results(transcript: Transcript) -> Iterator[str]:

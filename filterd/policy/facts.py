@@ -66,6 +66,14 @@ class Facts:
     trusted: AuthenticationResults | None = None
 
 
+class Form(StrEnum):
+    """What a fact's text always looks like: what it is compared with has to look alike."""
+
+    ADDRESS = "an IP address"
+    DOMAIN = "a domain name in lower case"
+    LOWER = "lower case"
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """One row. `read` gives None where the fact could not be had: its check was not run."""
@@ -77,6 +85,7 @@ class Fact:
     read: Callable[[Facts, Results], FactValue | None]
     check: Check | None = None
     words: tuple[str, ...] = ()
+    form: Form | None = None
 
 
 def _domain(mailbox: Mailbox | None) -> str:
@@ -156,7 +165,7 @@ FACTS: dict[str, Fact] = {
     for fact in (
         Fact(
             "client.ip", _S, Stage.CONNECT, "The client's address; empty for a local submission.",
-            lambda f, r: str(f.transaction.client.ip or ""),
+            lambda f, r: str(f.transaction.client.ip or ""), form=Form.ADDRESS,
         ),
         Fact(
             "client.name", _S, Stage.CONNECT, "The client's name as the MTA verified it; empty where it could not.",
@@ -187,20 +196,20 @@ FACTS: dict[str, Fact] = {
             lambda f, r: f.from_us,
         ),
         Fact(
-            "envelope.sender", _S, Stage.MAIL, "The envelope sender; empty for bounces.",
-            lambda f, r: _of(f.transaction.sender, lambda path: path.text),
+            "envelope.sender", _S, Stage.MAIL, "The envelope sender in lower case; empty for bounces.",
+            lambda f, r: _of(f.transaction.sender, lambda path: path.text.lower()), form=Form.LOWER,
         ),
         Fact(
             "envelope.sender_domain", _S, Stage.MAIL, "Its domain, A-labels, lower case; empty where it has none.",
-            lambda f, r: _of(f.transaction.sender, lambda path: _domain(path.mailbox)),
+            lambda f, r: _of(f.transaction.sender, lambda path: _domain(path.mailbox)), form=Form.DOMAIN,
         ),
         Fact(
-            "envelope.recipient", _S, Stage.RCPT, "The recipient that is judged: the rule runs once for each.",
-            lambda f, r: _of(f.recipient, lambda path: path.text),
+            "envelope.recipient", _S, Stage.RCPT, "The recipient that is judged, lower case; rules run once for each.",
+            lambda f, r: _of(f.recipient, lambda path: path.text.lower()), form=Form.LOWER,
         ),
         Fact(
             "envelope.recipient_domain", _S, Stage.RCPT, "Its domain, A-labels, lower case.",
-            lambda f, r: _of(f.recipient, lambda path: _domain(path.mailbox)),
+            lambda f, r: _of(f.recipient, lambda path: _domain(path.mailbox)), form=Form.DOMAIN,
         ),
         Fact(
             "envelope.recipients", _I, Stage.DATA, "How many recipients were accepted.",
@@ -208,7 +217,7 @@ FACTS: dict[str, Fact] = {
         ),
         Fact(
             "author.domain", _S, Stage.END_OF_HEADERS, "The domain of the one author in From; empty if not one.",
-            lambda f, r: _of(f.author, lambda author: _name(author.domain)),
+            lambda f, r: _of(f.author, lambda author: _name(author.domain)), form=Form.DOMAIN,
         ),
         Fact(
             "author.problem", _S, Stage.END_OF_HEADERS, "Why there is no single author; empty if there is.",
@@ -255,7 +264,7 @@ FACTS: dict[str, Fact] = {
         ),
         Fact(
             "spf.domain", _S, Stage.MAIL, "The domain whose SPF record was asked.",
-            lambda f, r: _of(r.spf, lambda spf: _name(spf.domain)), Check.SPF,
+            lambda f, r: _of(r.spf, lambda spf: _name(spf.domain)), Check.SPF, form=Form.DOMAIN,
         ),
         Fact(
             "spf.helo_result", _S, Stage.MAIL, "SPF of the HELO name. Never counts for DMARC.",
@@ -268,7 +277,7 @@ FACTS: dict[str, Fact] = {
         Fact(
             "dkim.pass_domains", _L, Stage.END_OF_MESSAGE, "The signing domains (d=) whose signatures hold.",
             lambda f, r: _of(r.dkim, lambda found: [_name(each.sdid) for each in found if each.code is DkimCode.PASS]),
-            Check.DKIM,
+            Check.DKIM, form=Form.DOMAIN,
         ),
         Fact(
             "arc.result", _S, Stage.END_OF_MESSAGE, "Whether the chain of ARC sets holds (RFC 8617).",
@@ -276,7 +285,7 @@ FACTS: dict[str, Fact] = {
         ),
         Fact(
             "arc.sealer", _S, Stage.END_OF_MESSAGE, "The domain of the newest seal of a chain that holds, or empty.",
-            lambda f, r: _of(r.arc, lambda arc: _name(next(iter(arc.sealers), None))), Check.ARC,
+            lambda f, r: _of(r.arc, lambda arc: _name(next(iter(arc.sealers), None))), Check.ARC, form=Form.DOMAIN,
         ),
         Fact(
             "arc.trusted", _B, Stage.END_OF_MESSAGE,
@@ -308,11 +317,11 @@ FACTS: dict[str, Fact] = {
         ),
         Fact(
             "dmarc.author_domain", _S, Stage.END_OF_MESSAGE, "The author domain that DMARC judged.",
-            lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.author_domain)), Check.DMARC,
+            lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.author_domain)), Check.DMARC, form=Form.DOMAIN,
         ),
         Fact(
             "dmarc.policy_domain", _S, Stage.END_OF_MESSAGE, "The domain whose DMARC record governs; empty: none.",
-            lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.policy_domain)), Check.DMARC,
+            lambda f, r: _of(r.dmarc, lambda dmarc: _name(dmarc.policy_domain)), Check.DMARC, form=Form.DOMAIN,
         ),
         Fact(
             "dmarc.testing", _B, Stage.END_OF_MESSAGE, "Whether that record is only tried out: t=y, or pct below 100.",

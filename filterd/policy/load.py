@@ -200,7 +200,7 @@ def _reply(document: Document, path: Path, entry: RuleEntry, faults: list[Policy
     for name in REPLY_FIELD.findall(reply.text):
         if name not in FACTS:
             near = difflib.get_close_matches(name, FACTS, 1, 0.6)
-            hint = f"did you mean {{{near[0]}}}?" if near else "`man filterd.yaml` lists the facts"
+            hint = f"did you mean {{{near[0]}}}?" if near else "`filterd check --facts` lists what there is"
             faults.append(document.error(path, f"there is no fact {{{name}}}; {hint}"))
     return reply
 

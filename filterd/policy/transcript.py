@@ -19,6 +19,8 @@ from filterd.policy.results import Results
 from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict
 
 VERSION = 1
+# Recipients that one line of the log names.
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,12 @@ class Transcript:
             line["unsealed"] = self.unsealed.value
         if self.verdict.reply:
             line["reply"] = str(self.verdict.reply)
-        for word, rules in (("tags", self.tags()), ("observed", self.observed())):
+        refused = self.refused_recipients()
+        if refused:
+            line["refused"] = ",".join(f"{rule}:<{text}>" for rule, text in refused[:_MAX_NAMED])
+            line["refused_rcpts"] = len(refused)
+        listed = (("tags", self.tags()), ("observed", self.observed()), ("not_evaluated", self.not_evaluated()))
+        for word, rules in listed:
             if rules:
                 line[word] = ",".join(rules)
         if self.fault:
@@ -130,10 +137,25 @@ class Transcript:
         """The rules that tagged the mail."""
         return tuple(edit.value for edit in self.verdict.edits if isinstance(edit, AddField) and edit.name == TAG_FIELD)
 
+    def refused_recipients(self) -> tuple[tuple[str, str], ...]:
+        """The rule and the recipient, of each recipient that was refused alone."""
+        return tuple(
+            (each.verdict.rule or "-", each.recipient)
+            for each in self.judgements
+            if each.recipient is not None and each.verdict.disposition.final
+        )
+
+    def not_evaluated(self) -> tuple[str, ...]:
+        """The rules whose conditions failed on this mail."""
+        return self._rules(StepOutcome.NOT_EVALUATED)
+
     def observed(self) -> tuple[str, ...]:
         """The rules in mode observe that would have fired."""
+        return self._rules(StepOutcome.OBSERVED)
+
+    def _rules(self, outcome: StepOutcome) -> tuple[str, ...]:
         steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
-        return tuple(dict.fromkeys(step.rule for step in steps if step.outcome is StepOutcome.OBSERVED))
+        return tuple(dict.fromkeys(step.rule for step in steps if step.outcome is outcome))
 
 
 def _dkim(results: tuple[DkimResult, ...] | None) -> str:

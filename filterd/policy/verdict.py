@@ -67,6 +67,7 @@ class StepOutcome(StrEnum):
     OBSERVED = "observed"  #: would have fired; its mode is observe
     DID_NOT_FIRE = "did not fire"
     NOT_APPLICABLE = "not applicable"  #: it names a stranger's check, and the mail is from us
+    NOT_EVALUATED = "not evaluated"  #: its condition failed on these facts, which counts as false
     CANNOT_TELL = "cannot tell"  #: a fact that it names could not be had
     NOT_REACHED = "not reached"
 

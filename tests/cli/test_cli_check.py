@@ -102,4 +102,4 @@ def test_without_a_policy_it_is_misuse() -> None:
     result = filterd("check")
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "Missing argument 'POLICY'" in result.stderr
+    assert "say which policy, or --facts" in result.stderr

@@ -163,7 +163,7 @@ def test_behind_a_relay_of_ours_spf_judges_the_client_that_the_relay_recorded() 
         desk.send("198.51.100.7", "service@bank.example", (*received, *FROM_BANK)).results.spf
         for received in ((honest,), (by_us, honest), (by_us, forged, honest), (by_us,), ())
     ]
-    assert [spf and spf.code for spf in results] == ["pass", "pass", "none", "none", "none"]
+    assert [spf and spf.code for spf in results] == ["pass", "pass", "none", "temperror", "temperror"]
 
 
 def test_a_recipient_is_judged_alone() -> None:
@@ -207,6 +207,42 @@ def test_the_first_final_action_ends_the_judgement_and_tags_add_up() -> None:
     outcomes = {step.rule: step.outcome.value for each in accepted.judgements for step in each.verdict.steps}
     assert outcomes == {"one": "fired", "two": "fired", "three": "not reached"}
     assert InsertField(0, "X-Filterd-Tag", "one") in desk.finished.changes
+
+
+def test_addresses_are_compared_in_lower_case() -> None:
+    rule = '  - { name: no-kid, when: envelope.recipient == "kid@home.example", then: reject }\n'
+    desk = Desk(POLICY + rule)
+    desk.begin("192.0.2.10", "service@bank.example")
+
+    assert desk.session.rcpt(ForwardPath("Kid@HOME.example", None), "Q1").disposition is Disposition.REJECT
+    desk.session.rcpt(ForwardPath("anna@home.example", None), "Q1")
+    desk.session.end_of_headers(FROM_BANK, "Q1")
+    desk.session.end_of_message("Q1")
+
+    assert desk.transcripts[-1].log_line()["refused"] == "no-kid:<Kid@HOME.example>"
+
+
+def test_a_condition_that_fails_counts_as_false_and_is_told() -> None:
+    desk = Desk("version: 1\nrules: [{ name: odd, when: client.ip.in_net(client.helo), then: reject }]\n")
+
+    mail = desk.send("192.0.2.10", "service@bank.example")
+
+    assert mail.verdict.disposition is Disposition.CONTINUE
+    assert mail.log_line()["not_evaluated"] == "odd"
+
+
+def test_a_client_without_an_address_is_in_doubt_not_a_forger() -> None:
+    desk = Desk()
+    desk.session.connect(Client(None), None)
+    desk.session.helo("x", None)
+    desk.session.mail(ReversePath("service@bank.example", parse_path("service@bank.example")), None, None)
+    desk.session.rcpt(ForwardPath("anna@home.example", None), "Q1")
+    desk.session.end_of_headers(FROM_BANK, "Q1")
+    finished = desk.session.end_of_message("Q1")
+
+    assert finished.verdict.disposition is Disposition.CONTINUE
+    assert desk.transcripts[-1].results.dmarc
+    assert desk.transcripts[-1].results.dmarc.code == "temperror"
 
 
 def test_observed_rules_are_told_and_not_carried_out() -> None:
