@@ -27,6 +27,12 @@ def dns() -> Iterator[str]:
         yield f"{host}:{port}"
 
 
+@pytest.fixture(params=["libmilter", "native"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What speaks the milter protocol: the same tests for both."""
+    monkeypatch.setattr(Filterd, "engine", request.param)
+
+
 @pytest.fixture
 def judging(postfix: Postfix, dns: str) -> Judging:
     """Run filterd beside Postfix, by the `policy` of mx.example. It must neither report a fault of its own nor lose a worker."""

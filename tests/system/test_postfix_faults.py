@@ -17,7 +17,7 @@ from servers.filterd import Filterd, Judging
 from servers.milter_process import eventually
 from servers.postfix import Postfix
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("engine")]
 
 PASS = "spf=pass dkim=none dmarc=pass"
 UNAVAILABLE = (451, b"4.7.1 Service unavailable - try again later")

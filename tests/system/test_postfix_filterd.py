@@ -10,7 +10,7 @@ from example_org import HONEST, MAIL, SENDER, STRANGER, UNKNOWN, about, by_subje
 from servers.filterd import Filterd, Judging
 from servers.postfix import OWNER, Postfix, running
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("engine")]
 
 
 def say(smtp: smtplib.SMTP, lines: bytes, replies: int) -> list[int]:
