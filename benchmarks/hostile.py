@@ -71,9 +71,9 @@ def stage(folder: Path, engine: str) -> Iterator[Cost]:
     with Nameserver(zone()) as nameserver:
         host, port = nameserver.address
         about = f'identity: {{ authserv_id: {HOST} }}\ndns: {{ servers: ["{host}:{port}"] }}\n'
-        server = f"engine: {engine}" if engine != "libmilter" else ""
+        FilterdProcess.engine = engine
         with (
-            FilterdProcess(folder, about + shipped(), server=server) as filterd,
+            FilterdProcess(folder, about + shipped()) as filterd,
             running(MtaConfig(HOST, folder / "mail", (filterd.address,))) as mta,
         ):
             yield lambda message: _cost(message, mta.port, filterd.workers(), folder)

@@ -22,8 +22,8 @@ _INDIRECT = re.compile(rb"(?mi)^(list-id|resent-[a-z]+|arc-seal):")
 
 
 def ends(seen: Seen) -> str:
-    """How a mail ended; several copies are told of each."""
-    return " and ".join(sorted(map(end, seen.delivered))) if seen.refused is None else seen.refused
+    """How a mail ended; a refusal and several copies are told of each."""
+    return " and ".join([*filter(None, [seen.refused]), *sorted(map(end, seen.delivered))])
 
 
 def all_ends(play: Iterable[Seen]) -> dict[str, str]:
