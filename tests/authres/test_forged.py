@@ -92,7 +92,7 @@ def test_others_stay(value: bytes) -> None:
     st.lists(
         st.tuples(
             st.sampled_from([b"Authentication-Results", b"authentication-RESULTS", b"Subject"]),
-            st.sampled_from(FORGERIES + FOREIGN),
+            st.sampled_from([each for each in FORGERIES + FOREIGN if len(each) < 500]),
         ),
         max_size=20,
     )
