@@ -4,7 +4,7 @@ One thread at a time has the turn: it waits for whoever says something, and has 
 mail never leaves that thread, as handing over to another costs as much as judging a stage. But when the engine is about
 to wait for the world, or takes long for whatever reason, the turn goes to another thread, and the first one is alone
 with its connection until that is answered. So a connection at rest costs no thread, and one that waits holds up no
-other.
+other. Of several processes at a listener, the one that has fewest connections takes whoever comes.
 """
 
 import selectors
@@ -28,8 +28,6 @@ _PATIENCE = 30.0
 _LONG = 0.1
 # How much is read at once, in octets: a mail that is not large, or a chunk of one that is.
 _PIECE = 65536
-# Threads without a turn that are kept for the next time that many wait.
-_SPARE = 8
 # How long, in seconds, whoever comes is left to a process that has fewer connections.
 _LEAVE = 0.002
 
@@ -91,15 +89,10 @@ class NativeDoor:
 
     # What follows is for the servers.
 
-    def take_turn(self, server: "_Server") -> bool:
-        """Wait for the turn. False when enough others wait for it."""
+    def take_turn(self, server: "_Server") -> None:
+        """Wait for the turn."""
         self._turn.acquire()
-        if self._servers - len(self._away) > _SPARE:
-            self._servers -= 1
-            self._turn.release()
-            return False
         self._server = server
-        return True
 
     def pass_turn(self, connection: "_Connection") -> bool:
         """Leave all but this connection to another server. False when there is none."""
@@ -268,7 +261,8 @@ class _Server:
         """The thread."""
         tell_of_waits(self._pass_turn)
         try:
-            while self._door.take_turn(self):
+            while True:
+                self._door.take_turn(self)
                 self._has_turn = True
                 while self._has_turn:
                     self._serve_some()

@@ -151,7 +151,9 @@ class Server(Section):
         None, description="How many processes judge mail; auto is one a processor, two at least."
     )
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
-    engine: Literal["libmilter", "native"] = Field("libmilter", description="What speaks the milter protocol.")
+    engine: Literal["libmilter", "native"] = Field(
+        "libmilter", description="What speaks the milter protocol: libmilter, or filterd itself, which costs less."
+    )
     on_error: Literal["defer", "accept", "reject"] = Field(
         "defer", description="What becomes of a mail that filterd itself fails to judge."
     )
