@@ -183,7 +183,7 @@ class Gather:
     def _guarded(self, check: str, find: Callable[[], T], broken: T) -> T:
         try:
             return find()
-        except Exception as error:  # noqa: BLE001 # a fault in one check never costs the mail; it is logged and counted
+        except Exception as error:  # noqa: BLE001 # a fault in one check never costs the mail; the log has it
             self.fault(check, error)
             return broken
 
