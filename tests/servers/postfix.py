@@ -110,11 +110,12 @@ class Postfix:
     def settle(self) -> None:
         """Waits until every accepted message is delivered, held or deferred."""
         # A message moves through the queues in this order, so that one look at each misses none. A bounce is born
-        # while its cause leaves, behind that look: so twice. Files still being received are not executable yet.
+        # while its cause leaves, behind that look: so twice. Files still being received are not executable yet;
+        # those that leave while find looks are none of its errors.
         queues = [self.queue_directory / name for name in ("maildrop", "incoming", "active")]
         quiet, end = 0, time.monotonic() + _PATIENCE
         while quiet < 2:
-            busy = run_as_root("find", *queues, "-type", "f", "-perm", "-u+x")
+            busy = run_as_root("find", *queues, "-ignore_readdir_race", "-type", "f", "-perm", "-u+x")
             quiet = 0 if busy else quiet + 1
             if busy and time.monotonic() > end:
                 raise TimeoutError(f"still in the queue: {busy}\n{self.log}")
