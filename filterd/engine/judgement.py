@@ -20,8 +20,8 @@ from filterd.mail.received import added_inside, handover
 from filterd.mail.transaction import Client, ForwardPath, IPAddress, Stage, Transaction
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts
+from filterd.policy.field_types import Network
 from filterd.policy.results import Results
-from filterd.policy.schema import Network
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
 from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Seal, Sign, Verdict

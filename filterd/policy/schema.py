@@ -4,127 +4,22 @@ The file's scalars reach these models as the text that was written, so that each
 surprises (`012`, `1:30`, `on`) have no room.
 """
 
-import re
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, Literal
+from ipaddress import ip_network
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from filterd.mail.domain import Domain, DomainError
-
-_DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d)")
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SOCKET = re.compile(
-    r"(?:unix|local):(?P<path>/.+)|(?P<family>inet6?):(?P<port>\d{1,5})@(?P<host>[^@\s]+)|(?P<bare>/.+)"
+from filterd.policy.field_types import (
+    DomainPattern,
+    FileMode,
+    HostName,
+    NameServer,
+    Network,
+    Seconds,
+    SenderPattern,
+    SocketAddress,
+    Workers,
 )
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, float):
-        return value
-    found = _DURATION.fullmatch(str(value))
-    if found is None:
-        raise ValueError('a duration has a unit: "500ms", "5s", "10m", "1h" or "7d"')
-    return int(found[1]) * _DURATION_UNITS[found[2]]
-
-
-def _network(value: Any) -> Any:
-    try:
-        return ip_network(str(value))
-    except ValueError as error:
-        raise ValueError(f"{error}; a network reads like 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1") from None
-
-
-def _socket(value: Any) -> Any:
-    found = _SOCKET.fullmatch(str(value))
-    if found is None:
-        raise ValueError("a socket reads unix:/PATH, inet:PORT@ADDRESS or inet6:PORT@ADDRESS")
-    if found["port"]:
-        try:
-            address = ip_address(found["host"].strip("[]"))
-        except ValueError:
-            raise ValueError("behind the @ stands an IP address, such as 127.0.0.1") from None
-        if int(found["port"]) > 65535:
-            raise ValueError("a port is a number up to 65535")
-        if (address.version == 6) != (found["family"] == "inet6"):
-            raise ValueError("inet: goes with an IPv4 address, inet6: with an IPv6 address")
-    path = found["path"] or found["bare"]
-    if path and len(path.encode()) > 107:
-        raise ValueError("a unix socket's path has at most 107 bytes")
-    return f"unix:{path}" if path else value
-
-
-def _mode(value: Any) -> Any:
-    if isinstance(value, int):
-        return value
-    if not re.fullmatch(r"0?[0-7]{3}", str(value)):
-        raise ValueError('a mode is octal, such as "0660"')
-    return int(str(value), 8)
-
-
-def _workers(value: Any) -> Any:
-    if value in (None, "auto"):
-        return None
-    if not re.fullmatch(r"[1-9]\d{0,2}", str(value)):
-        raise ValueError("write auto, or a number of processes from 1 to 999")
-    return int(value)
-
-
-def _name_server(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return value
-    text = str(value)
-    host, port = text, "53"
-    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?", text)
-    if bracketed:
-        host, port = bracketed[1], bracketed[2] or "53"
-    elif text.count(":") == 1:
-        host, port = text.split(":")
-    try:
-        ip_address(host)
-    except ValueError:
-        raise ValueError("a name server is an IP address: 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353") from None
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("a port is a number from 1 to 65535")
-    return host, int(port)
-
-
-def _domain_name(value: Any) -> Any:
-    try:
-        return Domain.parse(str(value)).name
-    except DomainError as error:
-        raise ValueError(f"{error}; a host name reads like mx.example.org") from None
-
-
-def _domain_pattern(value: Any) -> Any:
-    text = str(value)
-    base = text.removeprefix("*.")
-    try:
-        return text[: len(text) - len(base)] + Domain.parse(base).name
-    except DomainError as error:
-        raise ValueError(f"{error}; write example.org, or *.example.org for all below it") from None
-
-
-def _sender_pattern(value: Any) -> Any:
-    text = str(value)
-    local, at, domain = text.rpartition("@")
-    if text == "*":
-        return text
-    try:
-        if not at:
-            raise DomainError("there is no @")
-        return f"{local}@{Domain.parse(domain).name}"
-    except DomainError as error:
-        raise ValueError(f"{error}; write anna@example.org, @example.org or *") from None
-
-
-Seconds = Annotated[float, BeforeValidator(_duration)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-SocketAddress = Annotated[str, BeforeValidator(_socket)]
-NameServer = Annotated[tuple[str, int], BeforeValidator(_name_server)]
-DomainPattern = Annotated[str, BeforeValidator(_domain_pattern)]
-SenderPattern = Annotated[str, BeforeValidator(_sender_pattern)]
-HostName = Annotated[str, BeforeValidator(_domain_name)]
 
 
 class Section(BaseModel):
@@ -137,7 +32,7 @@ class SocketAccess(Section):
     """Who may connect to filterd's unix sockets."""
 
     group: str | None = Field(None, description="The sockets' group; Postfix runs as postfix.")
-    mode: Annotated[int, BeforeValidator(_mode)] = Field(0o660, description="The sockets' mode, octal.")
+    mode: FileMode = Field(0o660, description="The sockets' mode, octal.")
 
 
 class Server(Section):
@@ -147,9 +42,7 @@ class Server(Section):
     milter: tuple[SocketAddress, ...] = Field(
         ("unix:/run/filterd/milter.sock",), min_length=1, max_length=1, description="Where the MTA connects."
     )
-    workers: Annotated[int | None, BeforeValidator(_workers)] = Field(
-        None, description="How many processes judge mail; auto is one a processor, two at least."
-    )
+    workers: Workers = Field(None, description="How many processes judge mail; auto is one a processor, two at least.")
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
     engine: Literal["libmilter", "native"] = Field(
         "libmilter", description="What speaks the milter protocol: libmilter, or filterd itself, which costs less."
