@@ -37,10 +37,12 @@ def not_judged(settings: PolicyFile, results: Results) -> Verdict | None:
     return _DNS_FAULT.get(settings.dns.on_error)
 
 
-#: Mail that should be signed leaves signed, or later.
-NOT_SIGNED = Verdict(
-    Disposition.DEFER, Reply(451, "4.7.5", "this mail cannot be signed now, try again later"), "sign.on_unpublished"
-)
+def not_signed(reason: Reason | None) -> Verdict:
+    """Mail that should be signed leaves signed, or later."""
+    rule = "sign.failed" if reason is Reason.SIGN_FAILED else "sign.on_unpublished"
+    reply = Reply(451, "4.7.5", "this mail cannot be signed now, try again later")
+    return Verdict(Disposition.DEFER, reply, rule)
+
 
 #: The header section is larger than is judged: trying again would not help (RFC 3463 X.3.4).
 HEADER_TOO_LARGE = Verdict(

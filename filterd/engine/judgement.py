@@ -2,25 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from filterd.authres.result import AuthenticationResults
 from filterd.authres.trusted import topmost
 from filterd.backend.recorded import RecordingResolver
-from filterd.engine.fallback import HEADER_TOO_LARGE, NOT_SIGNED, not_judged, own_fault
+from filterd.engine.conclusion import conclusion
+from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
 from filterd.engine.gather import CONTRADICTED, Gather
+from filterd.engine.networks import ours
 from filterd.engine.runtime import Runtime
 from filterd.engine.sealing import Sealed
 from filterd.engine.signing import Outbound, Signed
 from filterd.lookup import Answer, Resolver
 from filterd.mail.header import Field, Header
 from filterd.mail.message import Author, author_of
+from filterd.mail.reason import Reason
 from filterd.mail.received import added_inside, handover
-from filterd.mail.transaction import Client, ForwardPath, IPAddress, Stage, Transaction
+from filterd.mail.transaction import Client, ForwardPath, Stage, Transaction
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts
-from filterd.policy.field_types import Network
 from filterd.policy.results import Results
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
@@ -36,9 +39,11 @@ T = TypeVar("T")
 
 
 class MailJudgement:
-    """The judgement of one mail. `before` is what was judged of its connection."""
+    """The judgement of one mail. `before` is what was judged of its connection, `fault` what kept us from that."""
 
-    def __init__(self, runtime: Runtime, connection: Facts, before: Sequence[Judgement]) -> None:
+    def __init__(
+        self, runtime: Runtime, connection: Facts, before: Sequence[Judgement], fault: Exception | None = None
+    ) -> None:
         self._runtime = runtime
         self._policy = runtime.policy
         self._connection = connection
@@ -52,6 +57,8 @@ class MailJudgement:
         self._size = 0
         self._results = Results()
         self._gather = Gather(runtime.policy)
+        if fault is not None:
+            self._gather.fault("connection", fault)
         self._judgements = list(before)
         self._recorders: list[RecordingResolver] = []
         self._outbound: Outbound | None = None
@@ -64,10 +71,13 @@ class MailJudgement:
         # Other servers of ours can only have seen what comes from our networks.
         inside = connection.client_relay or connection.client_trusted
         self._seen_by = runtime.other_ids if inside else frozenset()
-        self._at = runtime.clock.now()
+        self._at, self._began = runtime.clock.now(), runtime.clock.monotonic()
 
     def begun(self) -> Verdict:
         """MAIL: whose mail it is is decided, and what strangers' checks will ask first is fetched."""
+        return self._guarded(Stage.MAIL, self._begun)
+
+    def _begun(self) -> Verdict:
         self._from_us = whose(self._policy, self._connection)
         if not self._from_us:
             resolver = self._resolver()
@@ -81,34 +91,42 @@ class MailJudgement:
     def recipient(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         """RCPT: this recipient alone is judged."""
         self._adopt(queue_id)
-        verdict = self._judge(Stage.RCPT, recipient)
+        verdict = self._guarded(Stage.RCPT, lambda: self._recipient(recipient))
         if not verdict.disposition.final:
             self._recipients.append(recipient)
-            if self._results.spf is None and self._origin is not None:
-                # Only now: a client that offers no recipient we know costs no SPF.
-                self._run(_SPF & self._policy.checks)
+        return verdict
+
+    def _recipient(self, recipient: ForwardPath) -> Verdict:
+        verdict = self._judge(Stage.RCPT, recipient)
+        if not verdict.disposition.final and self._results.spf is None and self._origin is not None:
+            # Only now: a client that offers no recipient we know costs no SPF.
+            self._run(_SPF & self._policy.checks)
         return verdict
 
     def data(self, queue_id: str | None) -> Verdict:
         """DATA: the recipients are complete."""
         self._adopt(queue_id)
-        return self._judge(Stage.DATA)
+        return self._guarded(Stage.DATA, lambda: self._judge(Stage.DATA))
 
     def content(self, header: Header, queue_id: str | None) -> Verdict:
         """The header section is complete."""
         self._adopt(queue_id)
+        self._header = header
+        return self._guarded(Stage.END_OF_HEADERS, lambda: self._content(header))
+
+    def _content(self, header: Header) -> Verdict:
         octets = sum(len(field.name) + len(field.value) + 3 for field in header)
         self._size = octets + 2
         if len(header) > MAX_FIELDS or octets > MAX_HEADER_OCTETS:
             self._refused = HEADER_TOO_LARGE
             return _CONTINUE
         user, author = self._transaction.user, author_of(header)
-        self._header, self._author = header, author
+        self._author = author
         self._author_allowed = may_write_as(self._policy.settings.senders, user, author)
         if self._connection.client_relay:
             self._origin = self._relayed(header)
         if self._seen_by and self._policy.names("trusted"):
-            self._trusted = topmost(added_inside(header, self._ours), self._seen_by)
+            self._trusted = topmost(added_inside(header, partial(ours, self._policy.settings.networks)), self._seen_by)
         if self._from_us:
             self._outbound = Outbound(self._policy, author, user, self._resolver())
         else:
@@ -147,19 +165,25 @@ class MailJudgement:
         authserv_id, other_ids = self._runtime.authserv_id, self._runtime.other_ids - self._seen_by
         try:
             if self._refused is not None:
-                return Finished(self._refused)
+                return self._unjudged(self._refused, header)
             self._judge(Stage.END_OF_MESSAGE)
             verdict = self._conclusion()
             if self._outbound is not None and not verdict.disposition.final:
                 outbound = self._outbound
                 self._signed = self._timed("sign", lambda: self._sign(outbound, header))
-                verdict = NOT_SIGNED if self._signed.defer else verdict
+                verdict = not_signed(self._signed.unsigned) if self._signed.defer else verdict
             # Behind a relay of ours, what was judged is the connection that the relay took.
             found = said(authserv_id, self._origin or self._transaction, self._results, verdict.override)
             return finish(verdict, header, found, other_ids, self._signed.fields, self._seal)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("finish", error)
-            return strip_only(own_fault(self._policy.settings), header, other_ids | {authserv_id})
+            return self._unjudged(own_fault(self._policy.settings), header)
+
+    def _unjudged(self, verdict: Verdict, header: Header) -> Finished:
+        leaves_unsigned = self._from_us and not verdict.disposition.final
+        self._signed = Signed(unsigned=Reason.CHECK_FAILED if leaves_unsigned else None)
+        other_ids = self._runtime.other_ids - self._seen_by
+        return strip_only(verdict, header, other_ids | {self._runtime.authserv_id})
 
     def _sign(self, outbound: Outbound, header: Header) -> Signed:
         runtime = self._runtime
@@ -179,16 +203,11 @@ class MailJudgement:
         return self._sealed.fields
 
     def _conclusion(self) -> Verdict:
-        """One verdict of all stages: the first that decided, with the edits of all."""
-        whole = [each.verdict for each in self._judgements if each.recipient is None]
-        edits: list[Edit] = [edit for verdict in whole for edit in verdict.edits]
-        edits.append(Sign() if self._from_us else AddAuthenticationResults())
+        verdict = conclusion(self._judgements, self._policy.settings, self._results)
+        intentions: list[Edit] = [Sign() if self._from_us else AddAuthenticationResults()]
         if self._policy.sealer and not self._from_us:
-            edits.append(Seal())
-        decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
-        decided = decided or not_judged(self._policy.settings, self._results) or _CONTINUE
-        override = next((each.override for each in whole if each.override), None)
-        return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits), override=override)
+            intentions.append(Seal())
+        return replace(verdict, edits=(*verdict.edits, *intentions))
 
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
         self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
@@ -201,6 +220,18 @@ class MailJudgement:
             verdict = own_fault(self._policy.settings)
         self._judgements.append(Judgement(stage, verdict, recipient.text if recipient is not None else None))
         return verdict
+
+    def _guarded(self, stage: Stage, judge: Callable[[], Verdict]) -> Verdict:
+        """A fault of our own settles the mail, as the policy has declared: nothing else of it is judged."""
+        if self._refused is not None:
+            return self._refused
+        try:
+            return judge()
+        except Exception as error:  # noqa: BLE001 # our own fault, as above
+            self._gather.fault(stage.word, error)
+            self._refused = own_fault(self._policy.settings)
+            self._judgements.append(Judgement(stage, self._refused))
+            return self._refused
 
     def _facts(self, stage: Stage, recipient: ForwardPath | None) -> Facts:
         return Facts(
@@ -256,13 +287,9 @@ class MailJudgement:
             if found.ip is None:
                 self._results = replace(self._results, spf=CONTRADICTED)
                 break
-            if not self._ours(found.ip):
+            if not ours(self._policy.settings.networks, found.ip):
                 return replace(self._transaction, client=Client(found.ip), helo=found.helo)
         return replace(self._transaction, client=Client(None), helo=None)
-
-    def _ours(self, ip: IPAddress) -> bool:
-        networks = self._policy.settings.networks
-        return within(ip, (*networks.relays, *networks.trusted))
 
     def _timed(self, part: str, find: Callable[[], T]) -> T:
         began = self._runtime.clock.monotonic()
@@ -286,7 +313,7 @@ class MailJudgement:
         answers: dict[tuple[str, str], Answer] = {}
         for recorder in self._recorders:
             answers.update({(answer.name, answer.rdtype): answer for answer in recorder.answers})
-        self._times["total"] = (self._runtime.clock.now() - self._at) * 1000
+        self._times["total"] = (self._runtime.clock.monotonic() - self._began) * 1000
         self._runtime.record(
             Transcript(
                 transaction=self._whole_transaction(),
@@ -309,10 +336,3 @@ class MailJudgement:
                 fault="; ".join(self._gather.faults) or None,
             )
         )
-
-
-def within(ip: IPAddress | None, networks: Sequence[Network]) -> bool:
-    """Whether an address lies in any of the networks; an IPv4 address that is mapped into IPv6 is what it was."""
-    mapped = getattr(ip, "ipv4_mapped", None)
-    address = mapped or ip
-    return address is not None and any(address in network for network in networks)

@@ -7,8 +7,10 @@ its stage; whether the MTA waits for it is the front-end's to know (`Runtime.jud
 from collections.abc import Sequence
 from dataclasses import replace
 
+from filterd.engine.fallback import own_fault
 from filterd.engine.finish import Finished
-from filterd.engine.judgement import MailJudgement, within
+from filterd.engine.judgement import MailJudgement
+from filterd.engine.networks import within
 from filterd.engine.runtime import Runtime
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Client, ForwardPath, ReversePath, Stage, Transaction
@@ -30,6 +32,7 @@ class MailSession:
         self._count = 0
         self._connection = Facts(Transaction(connection_id, Client(None)))
         self._connection_judgements: list[Judgement] = []
+        self._connection_fault: Exception | None = None
         self._connection_id = connection_id
         self._mail: MailJudgement | None = None
 
@@ -38,7 +41,7 @@ class MailSession:
         networks = self._policy.settings.networks
         transaction = Transaction(self._connection_id, client, daemon=daemon)
         self._connection = Facts(transaction, within(client.ip, networks.trusted), within(client.ip, networks.relays))
-        self._connection_judgements = []
+        self._connection_judgements, self._connection_fault = [], None
         return self._judge_connection(Stage.CONNECT)
 
     def helo(self, name: str, tls: str | None) -> Verdict:
@@ -65,7 +68,7 @@ class MailSession:
             connection.tls,
         )
         facts = Facts(transaction, self._connection.client_trusted, self._connection.client_relay)
-        self._mail = MailJudgement(self._runtime, facts, self._connection_judgements)
+        self._mail = self._judgement(facts)
         return self._mail.begun()
 
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
@@ -104,8 +107,15 @@ class MailSession:
         decided = any(each.verdict.disposition is not Disposition.CONTINUE for each in self._connection_judgements)
         if decided or not self._policy.judges(stage):
             return _CONTINUE
-        verdict = decide(self._policy, stage, self._connection, Results())
+        try:
+            verdict = decide(self._policy, stage, self._connection, Results())
+        except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
+            self._connection_fault = error
+            verdict = own_fault(self._policy.settings)
         self._connection_judgements.append(Judgement(stage, verdict))
         if verdict.disposition.final:
-            MailJudgement(self._runtime, self._connection, self._connection_judgements).aborted()
+            self._judgement(self._connection).aborted()
         return verdict
+
+    def _judgement(self, facts: Facts) -> MailJudgement:
+        return MailJudgement(self._runtime, facts, self._connection_judgements, self._connection_fault)

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from filterd.backend.zone import zone_resolver
-from filterd.dkim.sign import SigningKey
+from filterd.dkim.sign import SigningError, SigningKey
 from filterd.dkim.verify import Verification
 from filterd.engine.finish import InsertField
 from filterd.engine.runtime import Runtime
@@ -133,6 +133,17 @@ def test_without_a_published_key_the_policy_says(
     assert (None if signatures else Reason.SIGN_UNPUBLISHED) == mail.unsigned
     if disposition is Disposition.DEFER:
         assert str(mail.verdict.reply) == "451 4.7.5 this mail cannot be signed now, try again later"
+
+
+def test_a_signature_that_cannot_be_made_is_no_matter_of_publication(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise SigningError("no")
+
+    monkeypatch.setattr("filterd.engine.signing.sign", breaks)
+    mail = Desk(zone_resolver(zone("r"))).send(b"anna@example.org")
+
+    assert (mail.verdict.disposition, mail.verdict.rule) == (Disposition.DEFER, "sign.failed")
+    assert (mail.unsigned, mail.fault) == (Reason.SIGN_FAILED, "sign: no")
 
 
 def test_a_broken_resolver_keeps_the_last_known_state() -> None:

@@ -1,0 +1,19 @@
+"""What all stages of a mail come to. Pure: for the policy in force and for one in shadow alike."""
+
+from collections.abc import Sequence
+
+from filterd.engine.fallback import not_judged
+from filterd.policy.results import Results
+from filterd.policy.schema import PolicyFile
+from filterd.policy.transcript import Judgement
+from filterd.policy.verdict import Disposition, Edit, Verdict
+
+
+def conclusion(judgements: Sequence[Judgement], settings: PolicyFile, results: Results) -> Verdict:
+    """One verdict of all stages: the first that decided, with the edits of all."""
+    whole = [each.verdict for each in judgements if each.recipient is None]
+    edits: list[Edit] = [edit for verdict in whole for edit in verdict.edits]
+    decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
+    decided = decided or not_judged(settings, results) or Verdict()
+    override = next((each.override for each in whole if each.override), None)
+    return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits), override=override)
