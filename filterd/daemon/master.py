@@ -98,9 +98,10 @@ class Master:
         while self._kill_at is None or self._leaving:
             self._fill()
             select.select([self._signals.fileno(), self._ready_read], [], [], self._patience())
+            # Taken before looking: a child that ends behind the look wakes the next wait.
+            told = self._signals.take()
             self._reap()
             self._hear()
-            told = self._signals.take()
             if told & {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
             elif signal.SIGHUP in told and self._kill_at is None:
