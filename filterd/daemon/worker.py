@@ -73,10 +73,10 @@ def work(
         door = open_door(policy, listener, seat, reception)
         # Only the door holds it now, so that it is closed when the door is.
         listener.socket.close()
-        serving = threading.Thread(target=_serve, args=(door, signals), name="milter", daemon=True)
-        serving.start()
+        stopped = threading.Event()
+        threading.Thread(target=_serve, args=(door, signals, stopped), name="milter", daemon=True).start()
         os.write(ready, os.getpid().to_bytes(4, "big"))
-        return _watch(door, reception, serving, signals, master, limit)
+        return _watch(door, reception, stopped, signals, master, limit)
 
 
 def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door | NativeDoor:
@@ -94,18 +94,19 @@ def _report(where: str, error: BaseException, conversation: str | None) -> None:
         log.fault(where, error, session=conversation or "-")
 
 
-def _serve(door: Door | NativeDoor, signals: Signals) -> None:
+def _serve(door: Door | NativeDoor, signals: Signals, stopped: threading.Event) -> None:
     try:
         door.run()
     except BaseException as error:  # noqa: BLE001 - the main thread must be woken whatever it was
         log.fault("milter", error)
+    stopped.set()
     signals.wake()
 
 
 def _watch(
     door: Door | NativeDoor,
     reception: Reception,
-    serving: threading.Thread,
+    stopped: threading.Event,
     signals: Signals,
     master: int,
     limit: float,
@@ -114,13 +115,14 @@ def _watch(
     going, until = False, inf
     while True:
         woken, _, _ = select.select(watched, [], [], _TICK if going else None)
+        # Taken before looking: what happens behind the look wakes the next wait.
+        told = signals.take()
         # Looked at a tick after the door was closed: a connection may have been half through it.
         if going and (time.monotonic() > until or not (reception.live or door.connections())):
             return 0
-        if not serving.is_alive():
+        if stopped.is_set():
             log.error("the milter engine stopped")
             return 1
-        told = signals.take()
         if master in woken:
             watched.remove(master)
             told |= {GO_SOON}
