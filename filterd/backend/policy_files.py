@@ -7,6 +7,7 @@ from filterd.backend.public_suffixes import load_public_suffixes
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.load import load
 from filterd.policy.nodes import MAX_SIZE
+from filterd.policy.policy_tests import MAX_FILE
 from filterd.policy.rules import Policy
 
 
@@ -20,4 +21,22 @@ def load_policy(path: Path) -> Policy:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise PolicyErrors([PolicyError(str(path), line, 1, "", "is not UTF-8 text")]) from None
-    return load(text, str(path), lambda file: load_key(path.parent / file), load_public_suffixes)
+    return load(
+        text,
+        str(path),
+        lambda file: load_key(path.parent / file),
+        load_public_suffixes,
+        lambda file: _read(path.parent / file),
+    )
+
+
+def _read(path: Path) -> bytes:
+    """What a test's file has. Raises ValueError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_FILE:
+        raise ValueError(f"{path}: is larger than {MAX_FILE // 1024} KiB")
+    return data

@@ -1,14 +1,20 @@
-"""`filterd check POLICY`: is it right, when does each rule run, and what does it cost."""
+"""`filterd check POLICY`: is it right, when does each rule run, what does it cost, and do its tests hold."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from filterd.backend.policy_files import load_policy
+from filterd.cli.check_machine import machine_warnings
+from filterd.cli.check_tests import check_tests, tests_mapping
+from filterd.engine.policy_tests import PolicyTestResult
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import FUNCTIONS
-from filterd.policy.errors import PolicyErrors
+from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS
 from filterd.policy.rules import Policy, Rule
 
@@ -16,10 +22,13 @@ from filterd.policy.rules import Policy, Rule
 @click.command(name="check")
 @click.argument("policy", type=click.Path(path_type=Path), required=False)
 @click.option("--facts", is_flag=True, help="List the facts and functions that conditions may name.")
-def command(policy: Path | None, facts: bool) -> None:
-    """Validate POLICY, and show for each rule the stage at which it runs and the checks that it causes.
+@click.option("--tests/--no-tests", default=True, help="Whether to run the policy's own tests; they are run.")
+@click.option("-k", "word", metavar="WORD", help="Run only the tests that have this word in their names.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(policy: Path | None, facts: bool, tests: bool, word: str | None, as_json: bool) -> None:
+    """Validate POLICY, show for each rule the stage at which it runs and the checks that it causes, run its tests.
 
-    Ends with 1 if the policy cannot be used.
+    Ends with 1 if the policy cannot be used, or a test fails.
     """
     if facts:
         _print_facts()
@@ -31,8 +40,28 @@ def command(policy: Path | None, facts: bool) -> None:
     except PolicyErrors as error:
         for each in error.errors:
             click.echo(str(each), err=True)
+        if as_json:
+            click.echo(json.dumps({"errors": list(map(asdict, error.errors))}, indent=2))
         sys.exit(1)
-    _print(policy, compiled)
+    warnings = machine_warnings(policy, compiled)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if not as_json:
+        _print(policy, compiled)
+    outcomes = check_tests(compiled, word, quiet=as_json) if tests else ()
+    if as_json:
+        click.echo(json.dumps(_mapping(compiled, warnings, outcomes), indent=2))
+    sys.exit(0 if all(each.passed for each in outcomes) else 1)
+
+
+def _mapping(policy: Policy, warnings: list[PolicyError], outcomes: tuple[PolicyTestResult, ...]) -> dict[str, Any]:
+    rules = [
+        {"name": rule.name, "line": rule.line, "stage": stage.word, "checks": _checks(rule), "then": _action(rule)}
+        for stage in Stage
+        for rule in policy.rules[stage]
+    ]
+    plain = list(map(asdict, warnings))
+    return {"policy": policy.digest, "errors": [], "warnings": plain, "rules": rules, "tests": tests_mapping(outcomes)}
 
 
 def _print(path: Path, policy: Policy) -> None:

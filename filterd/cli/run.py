@@ -11,6 +11,7 @@ from filterd.daemon import log
 from filterd.daemon.listen import ListenError, listen
 from filterd.daemon.master import BecomeError, Master, become, default_workers
 from filterd.daemon.worker import live
+from filterd.engine.policy_tests import proven
 from filterd.engine.runtime import authserv_id
 from filterd.policy.errors import PolicyErrors
 
@@ -35,12 +36,13 @@ from filterd.policy.errors import PolicyErrors
 def command(file: Path, workers: int | None, log_format: str) -> None:
     """Run the daemon in the foreground, logging to standard error.
 
-    SIGHUP loads the policy anew: if it has errors, the old one stays. SIGTERM lets mail in flight end, and stops.
+    A policy whose own tests fail is not used. SIGHUP loads it anew: if it has errors, the old one stays. SIGTERM lets
+    mail in flight end, and stops.
     """
     # The folder may be another when the policy is loaded anew.
     file = file.absolute()
     try:
-        policy = load_policy(file)
+        policy = proven(load_policy(file))
         server = policy.server
         listeners = [listen(each, server.socket.group, server.socket.mode) for each in server.milter]
         become(server.user)
@@ -58,4 +60,4 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     if policy.settings.identity.authserv_id is None:
         log.warning("identity.authserv_id is not set", used=authserv_id(policy))
     count = workers or server.workers or default_workers()
-    sys.exit(Master(policy, lambda: load_policy(file), live, listeners, count).run())
+    sys.exit(Master(policy, lambda: proven(load_policy(file)), live, listeners, count).run())

@@ -12,6 +12,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.load_rules import load_condition, load_rule, own_rule
+from filterd.policy.load_tests import ReadFile, load_tests
 from filterd.policy.nodes import Document
 from filterd.policy.rules import Policy
 from filterd.policy.schema import PolicyFile
@@ -34,10 +35,20 @@ def _no_suffixes() -> PublicSuffixes:
     raise ValueError("the public suffix list is not read here")
 
 
-def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: ReadSuffixes = _no_suffixes) -> Policy:
-    """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy, and
-    `read_suffixes` the public suffix list where it is asked for; both raise ValueError. Raises PolicyErrors with every
-    fault."""
+def _no_files(file: str) -> bytes:
+    raise ValueError("files are not read here")
+
+
+def load(
+    text: str,
+    file: str,
+    read_key: ReadKey = _no_keys,
+    read_suffixes: ReadSuffixes = _no_suffixes,
+    read_file: ReadFile = _no_files,
+) -> Policy:
+    """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy,
+    `read_suffixes` the public suffix list where it is asked for, `read_file` what a test's file has; all raise
+    ValueError. Raises PolicyErrors with every fault."""
     document = Document(text, file)
     try:
         settings = PolicyFile.model_validate(document.data)
@@ -54,6 +65,7 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: Read
     suffixes = _suffixes(document, settings, read_suffixes, faults)
     rules = [own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
     rules += [load_rule(document, index, entry, faults) for index, entry in enumerate(settings.rules)]
+    tests = load_tests(document, settings.tests, [rule.name for rule in rules], read_file, faults)
     if faults:
         raise PolicyErrors(faults)
     staged = {stage: tuple(rule for rule in rules if rule.stage is stage) for stage in Stage}
@@ -65,7 +77,9 @@ def load(text: str, file: str, read_key: ReadKey = _no_keys, read_suffixes: Read
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
     trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
     checks = _REPORTED | named
-    return Policy(settings, mail_from_us, signers, staged, checks, facts, digest, suffixes, sealer, trusted_sealers)
+    return Policy(
+        settings, mail_from_us, signers, staged, checks, facts, digest, suffixes, sealer, trusted_sealers, tests
+    )
 
 
 def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults: list[PolicyError]) -> Signers:

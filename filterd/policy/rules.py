@@ -10,6 +10,7 @@ from filterd.mail.reply import Reply
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import Condition
 from filterd.policy.facts import FACTS, Check
+from filterd.policy.policy_tests import PolicyTest
 from filterd.policy.schema import PolicyFile, Server
 from filterd.policy.signers import Sealer, Signers
 from filterd.policy.verdict import Disposition
@@ -84,6 +85,7 @@ class Policy:
     suffixes: PublicSuffixes | None = None
     sealer: Sealer | None = None
     trusted_sealers: frozenset[Domain] = frozenset()
+    tests: tuple[PolicyTest, ...] = ()
 
     @property
     def server(self) -> Server:

@@ -7,7 +7,7 @@ surprises (`012`, `1:30`, `on`) have no room.
 from ipaddress import ip_network
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from filterd.policy.field_types import (
     DomainPattern,
@@ -20,12 +20,8 @@ from filterd.policy.field_types import (
     SocketAddress,
     Workers,
 )
-
-
-class Section(BaseModel):
-    """What all sections share: no unknown keys, no change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
+from filterd.policy.section import Section
 
 
 class SocketAccess(Section):
@@ -157,6 +153,9 @@ class RuleEntry(Section):
     )
 
 
+Named = RuleEntry | PolicyTestEntry
+
+
 class PolicyFile(Section):
     """A whole policy file."""
 
@@ -177,12 +176,16 @@ class PolicyFile(Section):
     dmarc: Dmarc = Dmarc()
     arc: Arc = Arc()
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
+    tests: tuple[PolicyTestEntry, ...] = Field(
+        (), max_length=MAX_TESTS, description="Mails and how they must end; a policy is used only if all of them do."
+    )
 
-    @field_validator("rules")
+    @field_validator("rules", "tests")
     @classmethod
-    def _names_are_unique(cls, rules: tuple[RuleEntry, ...]) -> tuple[RuleEntry, ...]:
-        names = [rule.name for rule in rules]
+    def _names_are_unique(cls, entries: tuple[Named, ...], info: ValidationInfo) -> tuple[Named, ...]:
+        names = [entry.name for entry in entries]
         double = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
         if double:
-            raise ValueError(f"two rules are named {double}; a name stands for one rule")
-        return rules
+            what = str(info.field_name)
+            raise ValueError(f"two {what} are named {double}; a name stands for one {what.removesuffix('s')}")
+        return entries

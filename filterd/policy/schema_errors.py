@@ -62,6 +62,8 @@ def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
 def _known_path(document: Document, location: tuple[int | str, ...]) -> Path:
     """pydantic's location without the parts that stand in no file."""
     path: Path = ()
+    # pydantic has "[key]" behind a key that is wrong itself.
+    location = location[:-1] if location[-1:] == ("[key]",) else location
     for part in location:
         if isinstance(part, int) or document.keys((*path, part)) is not None or part == location[-1]:
             path = (*path, part)
@@ -74,5 +76,6 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
             candidates = [annotation, *getattr(annotation, "__args__", ())]
+            candidates = [getattr(each, "__origin__", each) for each in candidates]  # out of Annotated
             model = next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), model)
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]

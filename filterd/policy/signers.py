@@ -1,6 +1,6 @@
 """Which keys sign a mail: the author's domain decides (RFC 6376 3.5, RFC 9989 4.4.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from filterd.dkim.sign import SigningKey
@@ -56,6 +56,12 @@ class Signers:
         self._by_pattern: Mapping[str, Signer] = {
             pattern: signer for signer in reversed(signers) for pattern in signer.entry.domains
         }
+
+    def published(self) -> Iterator[tuple[str, SigningKey]]:
+        """All keys, each with the name of its TXT record."""
+        for pattern, signer in self._by_pattern.items():
+            for each in signer.keys:
+                yield f"{each.selector}._domainkey.{pattern.removeprefix(_ANY_BELOW)}", each.key
 
     def for_author(self, domain: Domain) -> Signing | None:
         """Who signs for an author; None where no entry names the domain."""

@@ -178,6 +178,24 @@ def test_a_policy_with_errors_changes_nothing(daemon: FilterdProcess) -> None:
     assert "policy.yaml:3:" in daemon.log()
 
 
+def test_a_policy_whose_own_tests_fail_changes_nothing(daemon: FilterdProcess) -> None:
+    workers = daemon.workers()
+    wrong = "{ name: one, expect: { rule: no } }"
+    right = "{ name: two, given: { sender: a@example.org }, expect: { rule: no } }"
+    daemon.write(f"{REFUSE}\ntests: [{wrong}, {right}]")
+    daemon.signal(signal.SIGHUP)
+    eventually(lambda: "reload refused" in daemon.log())
+
+    assert send(daemon.address) == Accept()
+    assert daemon.workers() == workers
+    assert "the test 'one' fails: rule: expected no, happened none" in daemon.log()
+    assert "the test 'two' fails" not in daemon.log()
+    daemon.write(f"{REFUSE}\ntests: [{right}]")
+    daemon.signal(signal.SIGHUP)
+    eventually(lambda: "event=reloaded" in daemon.log())
+    assert send(daemon.address) == REFUSED
+
+
 def test_a_policy_that_workers_cannot_start_with_changes_nothing(tmp_path: Path) -> None:
     with FilterdProcess(tmp_path, REFUSE, program=MASTER) as daemon:
         workers = daemon.workers()
@@ -292,6 +310,15 @@ def test_every_error_of_the_policy_is_shown_at_start(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert "policy.yaml:3:" in found.stderr or "policy.yaml:4:" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_a_policy_whose_own_tests_fail_is_not_run(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\ntests:\n  - { name: a, expect: { verdict: hold } }\n")
+    found = run(policy)
+
+    failed = f"{policy}:3:7: tests[0].name: the test 'a' fails: verdict: expected hold, happened accept\n"
+    assert (found.returncode, found.stderr) == (1, failed)
 
 
 def test_a_missing_option_is_misuse(tmp_path: Path) -> None:
