@@ -58,7 +58,7 @@ def _reader(wanted: Any) -> _Read:
         return _answer
     if wanted in _LEAVES:
         return _LEAVES[wanted]
-    if is_dataclass(wanted):
+    if isinstance(wanted, type) and is_dataclass(wanted):
         return _record(wanted)
     if issubclass(wanted, IntEnum):
         return _word({each.name.lower(): each for each in wanted})
