@@ -28,7 +28,7 @@ def _decided(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Ve
     rules = policy.rules[stage]
     if not rules:
         return Verdict()
-    values: Values = {name: FACTS[name].read(facts, results) for name in policy.facts[stage]}
+    values: Values = {name: facts.value(name, results) for name in policy.facts[stage]}
     steps: list[Step] = []
     edits: list[Edit] = []
     decided: Rule | None = None
@@ -70,11 +70,13 @@ def _try(rule: Rule, facts: Facts, values: Values) -> Step:
     if facts.from_us and rule.judges_strangers:
         return Step(rule.name, StepOutcome.NOT_APPLICABLE, note="mail from us")
     missing = [name for name, value in read if value is None]
-    if missing:
-        return Step(rule.name, StepOutcome.CANNOT_TELL, read, f"{', '.join(missing)}: was not found out")
     try:
+        # CEL's logic says whether what is missing would matter: `false && missing` is false.
         holds = rule.condition.holds({name: value for name, value in read if value is not None})
     except EvaluationError as error:
+        if missing:
+            why = dict.fromkeys(map(facts.why_not, missing))
+            return Step(rule.name, StepOutcome.CANNOT_TELL, read, "; ".join(why))
         return Step(rule.name, StepOutcome.NOT_EVALUATED, read, f"the condition fails: {error}")
     if not holds:
         return Step(rule.name, StepOutcome.DID_NOT_FIRE, read)

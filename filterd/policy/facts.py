@@ -4,10 +4,10 @@ From it come CEL's declarations, the stage and the checks of every rule, the man
 To add a fact: one row here.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from filterd.arc.verify import ArcCode
 from filterd.authres.result import AuthenticationResults, MethodResult, Property
@@ -51,7 +51,8 @@ class Facts:
 
     `recipient` is the one that is being judged, at RCPT only. `from_us` is None before MAIL. `header` and `author` are
     None before the end of headers, `size` (octets, header and body) before the end of message. `trusted` is what
-    another server of ours found; None where there is none, or no rule asks.
+    another server of ours found; None where there is none, or no rule asks. Where a mail is judged again by its record,
+    `recorded` are facts of a content that was not kept, and `unknown` says of facts and checks why they are not known.
     """
 
     transaction: Transaction
@@ -64,6 +65,22 @@ class Facts:
     author_allowed: bool | None = None
     size: int | None = None
     trusted: AuthenticationResults | None = None
+    recorded: Mapping[str, object] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str, results: Results) -> "FactValue | None":
+        """A fact by its name; None where it could not be had."""
+        if name in self.unknown:
+            return None
+        found = FACTS[name].read(self, results)
+        return cast("FactValue | None", self.recorded.get(name)) if found is None else found
+
+    def why_not(self, name: str) -> str:
+        """Why a fact could not be had."""
+        check = FACTS[name].check
+        return self.unknown.get(name) or (
+            self.unknown.get(check, f"{check} was not run") if check else f"{name} was not found out"
+        )
 
 
 class Form(StrEnum):
@@ -331,6 +348,28 @@ FACTS: dict[str, Fact] = {
 }  # fmt: skip
 
 
+def content_facts(facts: Facts) -> dict[str, FactValue]:
+    """The facts of the content that are numbers, or true or false: they say nothing of persons, and may be kept."""
+    found = {fact.name: fact.read(facts, Results()) for fact in _CONTENT_FACTS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _indirect(header: Header) -> bool:
     """Whether the mail bears marks of a mailing list or forwarder (RFC 2919, 2369, 8617, 5322 3.6.6)."""
     return header.has("List-Id") or header.has("List-Post") or header.has("ARC-Seal") or header.has_prefix("Resent-")
+
+
+def indirect_marks(header: Header) -> tuple[str, ...]:
+    """The fields for which a mail counts as indirect, by name."""
+    if not _indirect(header):
+        return ()
+    known = ("list-id", "list-post", "arc-seal")
+    names = (each.key.decode("ascii", "replace") for each in header)
+    return tuple(dict.fromkeys(name.title() for name in names if name in known or name.startswith("resent-")))
+
+
+_CONTENT_FACTS = tuple(
+    fact
+    for fact in FACTS.values()
+    if fact.name.startswith("message.") and fact.type in (FactType.BOOL, FactType.INT) and fact.check is None
+)

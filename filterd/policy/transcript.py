@@ -9,11 +9,14 @@ from enum import Enum
 from typing import Any
 
 from filterd.arc.verify import ArcCode
+from filterd.authres.result import AuthenticationResults
 from filterd.dkim.verify import DkimCode, DkimResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
+from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.reason import Reason
+from filterd.mail.received import Handover
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
 from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict
@@ -33,6 +36,15 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What was kept of the mail itself, where the policy's `decisions.keep` asks for it. `body` is None where it was
+    not to be kept, or is too large."""
+
+    header: Header
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """All that decided one mail.
 
@@ -41,6 +53,9 @@ class Transcript:
     and `unsealed` are the same for the ARC set on mail of strangers.
     `completed` tells a mail that reached its end from one that the client or an earlier refusal cut short. `fault` is
     what filterd itself could not do.
+    `handovers` are the clients that relays of ours recorded, newest first; `trusted` is what another server of ours
+    found. `found` are the facts of the content that are numbers or true or false. `sources` tells by part of the
+    judgement where it comes from: "TXT bank.example" is a DNS answer, "header From" a field.
     """
 
     transaction: Transaction
@@ -61,6 +76,11 @@ class Transcript:
     times: Mapping[str, float] = field(default_factory=dict)
     completed: bool = True
     fault: str | None = None
+    handovers: tuple[Handover, ...] = ()
+    trusted: AuthenticationResults | None = None
+    found: Mapping[str, object] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    content: Content | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON; bytes are shown as latin-1 text."""
