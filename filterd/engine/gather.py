@@ -41,12 +41,14 @@ class Gather:
         ]
         self._sealer, self._trusted_sealers = policy.sealer, policy.trusted_sealers
         self.faults: list[str] = []
+        #: why a check has no result, where a mail is judged again by its record
+        self.unknown: dict[str, str] = {}
         self._hasher: BodyHasher | None = None  # of all who read the body
         self._verification: Verification | None = None
         self._bears_sets = False
         self._chain: ArcVerification | None = None
 
-    def spf(self, transaction: Transaction, resolver: Resolver) -> SpfResult:
+    def spf(self, transaction: Transaction, resolver: Resolver) -> SpfResult | None:
         """SPF of the envelope sender (RFC 7208 2.4). A client without an address might have passed."""
         sender, ip, helo = transaction.sender, transaction.client.ip, transaction.helo or ""
         broken = SpfResult(SpfCode.TEMPERROR, SpfIdentity.MAILFROM, None, reason=Reason.CHECK_FAILED)
@@ -58,7 +60,7 @@ class Gather:
             return SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_DOMAIN)
         return self._guarded("spf", lambda: check_mail_from(ip, sender.mailbox, helo, resolver), broken)
 
-    def spf_helo(self, transaction: Transaction, resolver: Resolver) -> SpfResult:
+    def spf_helo(self, transaction: Transaction, resolver: Resolver) -> SpfResult | None:
         """SPF of the HELO name (RFC 7208 2.3)."""
         ip, helo = transaction.client.ip, transaction.helo
         broken = SpfResult(SpfCode.TEMPERROR, SpfIdentity.HELO, None, reason=Reason.CHECK_FAILED)
@@ -103,15 +105,15 @@ class Gather:
             # A body with a hole in it must not be compared.
             self._hasher = self._verification = self._chain = None
 
-    def dkim(self, resolver: Resolver) -> tuple[DkimResult, ...]:
+    def dkim(self, resolver: Resolver) -> tuple[DkimResult, ...] | None:
         """The result of every signature, after the whole body was seen."""
-        broken = (DkimResult(DkimCode.TEMPERROR, None, reason=Reason.CHECK_FAILED),)
+        broken: tuple[DkimResult, ...] = (DkimResult(DkimCode.TEMPERROR, None, reason=Reason.CHECK_FAILED),)
         verification = self._verification
         if verification is None:
             return broken
         return self._guarded("dkim", lambda: verification.finish(resolver), broken)
 
-    def arc(self, resolver: Resolver) -> tuple[ArcResult, Hop | None]:
+    def arc(self, resolver: Resolver) -> tuple[ArcResult | None, Hop | None]:
         """The state of the chain, after the whole body was seen, and where the trusted sealers took the mail over."""
         if not self._bears_sets:
             return _NO_CHAIN, None
@@ -127,7 +129,7 @@ class Gather:
         dkim: tuple[DkimResult, ...],
         arc: ArcResult | None,
         resolver: Resolver,
-    ) -> tuple[DmarcResult, DmarcResult | None]:
+    ) -> tuple[DmarcResult | None, DmarcResult | None]:
         """DMARC over what SPF and DKIM found (RFC 9989 5.3). The second is what differs, where the policy compares."""
         # What a broken check of ours did not find might have passed: no mail is refused for that.
         faulty = any(

@@ -1,29 +1,27 @@
 """One mail as it is judged, from MAIL to its end: when which check runs, and what all stages together come to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from filterd.authres.result import AuthenticationResults
 from filterd.authres.trusted import topmost
-from filterd.backend.recorded import RecordingResolver
 from filterd.engine.conclusion import conclusion
 from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
-from filterd.engine.gather import CONTRADICTED, Gather
+from filterd.engine.gather import CONTRADICTED
 from filterd.engine.networks import ours
+from filterd.engine.notes import Notes
 from filterd.engine.runtime import Runtime
 from filterd.engine.sealing import Sealed
 from filterd.engine.signing import Outbound, Signed
-from filterd.lookup import Answer, Resolver
 from filterd.mail.header import Field, Header
 from filterd.mail.message import Author, author_of
 from filterd.mail.reason import Reason
-from filterd.mail.received import added_inside, handover
+from filterd.mail.received import Handover, added_inside, handover
 from filterd.mail.transaction import Client, ForwardPath, Stage, Transaction
 from filterd.policy.decide import decide, whose
-from filterd.policy.facts import Check, Facts
+from filterd.policy.facts import Check, Facts, content_facts
 from filterd.policy.results import Results
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
@@ -35,7 +33,6 @@ MAX_HEADER_OCTETS = 8 * 1024 * 1024
 
 _CONTINUE = Verdict()
 _SPF = frozenset({Check.SPF})
-T = TypeVar("T")
 
 
 class MailJudgement:
@@ -56,15 +53,15 @@ class MailJudgement:
         self._trusted: AuthenticationResults | None = None
         self._size = 0
         self._results = Results()
-        self._gather = Gather(runtime.policy)
+        self._gather = runtime.gather(runtime.policy)
         if fault is not None:
             self._gather.fault("connection", fault)
         self._judgements = list(before)
-        self._recorders: list[RecordingResolver] = []
+        self._notes = Notes(runtime)
         self._outbound: Outbound | None = None
         self._signed = Signed()
         self._sealed = Sealed()
-        self._times: dict[str, float] = {}
+        self._found: Mapping[str, object] = {}
         self._refused: Verdict | None = None
         # Whose address SPF judges: the client's, or the one that our outermost relay recorded.
         self._origin = None if connection.client_relay else connection.transaction
@@ -80,7 +77,7 @@ class MailJudgement:
     def _begun(self) -> Verdict:
         self._from_us = whose(self._policy, self._connection)
         if not self._from_us:
-            resolver = self._resolver()
+            resolver = self._notes.resolver()
             sender, helo = self._transaction.sender, self._transaction.helo
             if sender is not None and sender.mailbox is not None:
                 resolver.prefetch(str(sender.mailbox.domain), "TXT")
@@ -123,19 +120,24 @@ class MailJudgement:
         user, author = self._transaction.user, author_of(header)
         self._author = author
         self._author_allowed = may_write_as(self._policy.settings.senders, user, author)
+        self._notes.header(header)
         if self._connection.client_relay:
-            self._origin = self._relayed(header)
+            self._origin = self._relayed(map(handover, header.all("Received")))
         if self._seen_by and self._policy.names("trusted"):
             self._trusted = topmost(added_inside(header, partial(ours, self._policy.settings.networks)), self._seen_by)
+            self._notes.sources["trusted"] = seen_by_words(self._seen_by)
         if self._from_us:
-            self._outbound = Outbound(self._policy, author, user, self._resolver())
+            self._outbound = Outbound(self._policy, author, user, self._notes.resolver())
         else:
-            self._gather.begin_content(header, author, self._results.spf, self._runtime.clock.now(), self._resolver())
+            self._gather.begin_content(
+                header, author, self._results.spf, self._runtime.clock.now(), self._notes.resolver()
+            )
         return self._judge(Stage.END_OF_HEADERS)
 
     def body(self, chunk: bytes) -> None:
         """A part of the body, in order."""
         self._size += len(chunk)
+        self._notes.body(chunk)
         if self._refused is not None:
             return
         if self._outbound is not None:
@@ -147,11 +149,11 @@ class MailJudgement:
         """The mail is complete."""
         self._adopt(queue_id)
         began = self._runtime.clock.monotonic()
-        if self._header is None and self._refused is None:
+        if self._author is None and self._refused is None:
             # An MTA that sends no end of headers: a message without header section.
             self.content(Header(), queue_id)
         finished = self._finished(self._header or Header())
-        self._times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
+        self._notes.times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
         self._record(finished.verdict, completed=True)
         return finished
 
@@ -170,7 +172,7 @@ class MailJudgement:
             verdict = self._conclusion()
             if self._outbound is not None and not verdict.disposition.final:
                 outbound = self._outbound
-                self._signed = self._timed("sign", lambda: self._sign(outbound, header))
+                self._signed = self._notes.timed("sign", lambda: self._sign(outbound, self._header))
                 verdict = not_signed(self._signed.unsigned) if self._signed.defer else verdict
             # Behind a relay of ours, what was judged is the connection that the relay took.
             found = said(authserv_id, self._origin or self._transaction, self._results, verdict.override)
@@ -185,9 +187,9 @@ class MailJudgement:
         other_ids = self._runtime.other_ids - self._seen_by
         return strip_only(verdict, header, other_ids | {self._runtime.authserv_id})
 
-    def _sign(self, outbound: Outbound, header: Header) -> Signed:
+    def _sign(self, outbound: Outbound, header: Header | None) -> Signed:
         runtime = self._runtime
-        signed = outbound.finish(header, int(runtime.clock.now()), runtime.publications, self._resolver())
+        signed = outbound.finish(header, int(runtime.clock.now()), runtime.publications, self._notes.resolver())
         if signed.fault:
             self._gather.faults.append(signed.fault)
         return signed
@@ -197,8 +199,8 @@ class MailJudgement:
         if chain is None:
             return ()
         now, memory = runtime.clock.now(), runtime.publications
-        self._sealed = self._timed(
-            "seal", lambda: self._gather.seal(header, found, chain, now, memory, self._resolver())
+        self._sealed = self._notes.timed(
+            "seal", lambda: self._gather.seal(header, found, chain, now, memory, self._notes.resolver())
         )
         return self._sealed.fields
 
@@ -245,6 +247,8 @@ class MailJudgement:
             self._author_allowed,
             self._size if stage is Stage.END_OF_MESSAGE else None,
             self._trusted,
+            self._found,
+            self._gather.unknown,
         )
 
     def _whole_transaction(self) -> Transaction:
@@ -262,28 +266,28 @@ class MailJudgement:
         """Run what is needed and was not run yet. Mail from us is not judged as a stranger's."""
         if self._from_us or not checks:
             return
-        resolver, gather = self._resolver(), self._gather
+        resolver, gather = self._notes.resolver(), self._gather
         spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
         dmarc_psl, arc, arc_trusted = self._results.dmarc_psl, self._results.arc, self._results.arc_trusted
         origin, author = self._origin, self._author
         if Check.SPF in checks and spf is None and origin is not None:
-            spf = self._timed("spf", lambda: gather.spf(origin, resolver))
+            spf = self._notes.timed("spf", lambda: gather.spf(origin, resolver))
         if Check.SPF_HELO in checks and helo is None and origin is not None:
-            helo = self._timed("spf", lambda: gather.spf_helo(origin, resolver))
+            helo = self._notes.timed("spf", lambda: gather.spf_helo(origin, resolver))
         if Check.DKIM in checks and dkim is None:
-            dkim = self._timed("dkim", lambda: gather.dkim(resolver))
+            dkim = self._notes.timed("dkim", lambda: gather.dkim(resolver))
         if Check.ARC in checks and arc is None:
-            arc, arc_trusted = self._timed("arc", lambda: gather.arc(resolver))
+            arc, arc_trusted = self._notes.timed("arc", lambda: gather.arc(resolver))
         if Check.DMARC in checks and dmarc is None and author is not None:
-            dmarc, dmarc_psl = self._timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), arc, resolver))
+            dmarc, dmarc_psl = self._notes.timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), arc, resolver))
         self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted)
 
-    def _relayed(self, header: Header) -> Transaction:
+    def _relayed(self, handovers: Iterable[Handover | None]) -> Transaction:
         """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""
-        for field in header.all("Received"):
-            found = handover(field)
+        for found in handovers:
             if found is None:
                 break
+            self._notes.handovers.append(found)
             if found.ip is None:
                 self._results = replace(self._results, spf=CONTRADICTED)
                 break
@@ -291,29 +295,14 @@ class MailJudgement:
                 return replace(self._transaction, client=Client(found.ip), helo=found.helo)
         return replace(self._transaction, client=Client(None), helo=None)
 
-    def _timed(self, part: str, find: Callable[[], T]) -> T:
-        began = self._runtime.clock.monotonic()
-        found = find()
-        self._times[part] = self._times.get(part, 0.0) + (self._runtime.clock.monotonic() - began) * 1000
-        return found
-
-    def _resolver(self) -> Resolver:
-        """DNS for the stage that begins: the MTA waits from now on, so the deadline counts from now."""
-        deadline = self._runtime.clock.monotonic() + self._policy.settings.dns.deadline
-        recorder = RecordingResolver(self._runtime.resolver(deadline))
-        self._recorders.append(recorder)
-        return recorder
-
     def _adopt(self, queue_id: str | None) -> None:
         """Postfix gives the queue id with the first accepted recipient."""
         if queue_id and self._transaction.queue_id != queue_id:
             self._transaction = replace(self._transaction, queue_id=queue_id)
 
     def _record(self, verdict: Verdict, *, completed: bool) -> None:
-        answers: dict[tuple[str, str], Answer] = {}
-        for recorder in self._recorders:
-            answers.update({(answer.name, answer.rdtype): answer for answer in recorder.answers})
-        self._times["total"] = (self._runtime.clock.monotonic() - self._began) * 1000
+        notes = self._notes
+        notes.times["total"] = (self._runtime.clock.monotonic() - self._began) * 1000
         self._runtime.record(
             Transcript(
                 transaction=self._whole_transaction(),
@@ -330,9 +319,19 @@ class MailJudgement:
                 unsealed=self._sealed.unsealed,
                 judgements=tuple(self._judgements),
                 verdict=verdict,
-                answers=tuple(answers.values()),
-                times=dict(self._times),
+                answers=notes.answers(),
+                times=dict(notes.times),
                 completed=completed,
                 fault="; ".join(self._gather.faults) or None,
+                handovers=tuple(notes.handovers),
+                trusted=self._trusted,
+                found=self._found or content_facts(Facts(self._transaction, header=self._header)),
+                sources=notes.all_sources(),
+                content=notes.content(self._header),
             )
         )
+
+
+def seen_by_words(authserv_ids: frozenset[str]) -> tuple[str, ...]:
+    """Whose results were looked for, as a transcript's sources say it."""
+    return tuple(f"authserv-id {each}" for each in sorted(authserv_ids))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from filterd.engine.gather import Gather
 from filterd.engine.signing import PublicationMemory
 from filterd.lookup import Resolver
 from filterd.mail.domain import Domain, DomainError
@@ -26,7 +27,8 @@ class Runtime:
     """A policy snapshot with its backends; shared by all sessions that began under it.
 
     `resolver` gives a view of DNS that answers before a deadline (in the clock's monotonic seconds). `record` takes the
-    transcript of every mail; it must not block for long and must not raise.
+    transcript of every mail; it must not block for long and must not raise. `gather` makes what runs the checks of a
+    mail; in a replay they are not run again.
     """
 
     policy: Policy
@@ -35,6 +37,7 @@ class Runtime:
     record: Callable[[Transcript], None]
     clock: Clock = Clock()
     publications: PublicationMemory = field(default_factory=PublicationMemory)
+    gather: Callable[[Policy], Gather] = Gather
 
     @property
     def other_ids(self) -> frozenset[str]:

@@ -73,8 +73,11 @@ class Outbound:
         if self._hasher is not None:
             self._hasher.update(chunk)
 
-    def finish(self, header: Header, now: int, memory: PublicationMemory, resolver: Resolver) -> Signed:
-        """Sign with every key that is published. `now` is in seconds since 1970. To be called once."""
+    def finish(self, header: Header | None, now: int, memory: PublicationMemory, resolver: Resolver) -> Signed:
+        """Sign with every key that is published. `now` is in seconds since 1970. To be called once.
+
+        Without a header, where a mail is judged again by its record, only what would be signed with is said.
+        """
         if self._signing is None or self._hasher is None:
             return Signed(unsigned=self._unsigned)
         signer, domain = self._signing.signer, self._signing.domain
@@ -83,6 +86,9 @@ class Outbound:
             if signer.entry.on_unpublished != "sign":
                 return Signed(unsigned=Reason.SIGN_UNPUBLISHED, defer=signer.entry.on_unpublished == "defer")
             usable = signer.keys
+        names = tuple(f"{domain}/{each.selector}" for each in usable)
+        if header is None:
+            return Signed(names=names)
         self._hasher.finish()
         body_hash = self._hasher.hash_of(OUTGOING_BODY).digest
         expires = now + int(signer.entry.expires) if signer.entry.expires else None
@@ -92,4 +98,4 @@ class Outbound:
             )
         except SigningError as error:
             return Signed(unsigned=Reason.SIGN_FAILED, defer=True, fault=f"sign: {error}")
-        return Signed(fields, tuple(f"{domain}/{each.selector}" for each in usable))
+        return Signed(fields, names)

@@ -10,6 +10,8 @@ from filterd.mail.domain import Domain, DomainError
 
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d{1,9})\s*(KiB|MiB|GiB)")
+_SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SOCKET = re.compile(
     r"(?:unix|local):(?P<path>/.+)|(?P<family>inet6?):(?P<port>\d{1,5})@(?P<host>[^@\s]+)|(?P<bare>/.+)"
 )
@@ -22,6 +24,15 @@ def _duration(value: Any) -> Any:
     if found is None:
         raise ValueError('a duration has a unit: "500ms", "5s", "10m", "1h" or "7d"')
     return int(found[1]) * _DURATION_UNITS[found[2]]
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, int):
+        return value
+    found = _SIZE.fullmatch(str(value))
+    if found is None:
+        raise ValueError('a size has a unit: "512KiB", "20MiB" or "1GiB"')
+    return int(found[1]) * _SIZE_UNITS[found[2]]
 
 
 def _network(value: Any) -> Any:
@@ -114,6 +125,7 @@ def _sender_pattern(value: Any) -> Any:
         raise ValueError(f"{error}; write anna@example.org, @example.org or *") from None
 
 
+Size = Annotated[int, BeforeValidator(_size)]
 Seconds = Annotated[float, BeforeValidator(_duration)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 SocketAddress = Annotated[str, BeforeValidator(_socket)]

@@ -7,7 +7,7 @@ surprises (`012`, `1:30`, `on`) have no room.
 from ipaddress import ip_network
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from filterd.policy.field_types import (
     DomainPattern,
@@ -17,6 +17,7 @@ from filterd.policy.field_types import (
     Network,
     Seconds,
     SenderPattern,
+    Size,
     SocketAddress,
     Workers,
 )
@@ -153,6 +154,32 @@ class RuleEntry(Section):
     )
 
 
+class Decisions(Section):
+    """The store of decisions, from which `filterd explain` answers why a mail ended as it did."""
+
+    file: str = Field(
+        pattern=r"^/.+",
+        description="The file that decisions are kept in, such as "
+        "/var/lib/filterd/decisions.db; its folder has to be writable for `server.user`.",
+    )
+    max_age: Seconds = Field(30 * 86400.0, ge=3600, description="How long a decision is kept.")
+    max_size: Size = Field(2**30, ge=2**20, description="How large the file may become; then the oldest ones go.")
+    keep: Literal["none", "headers", "message"] = Field(
+        "none",
+        description="What is kept of the mails themselves: needed only to replay rules that read more of the "
+        "content than was asked for then. Bodies above 1 MiB are not kept.",
+    )
+    personal: bool = Field(
+        True, description="Whether addresses, login names and clients' addresses are kept; the manual has the list."
+    )
+
+    @model_validator(mode="after")
+    def _content_is_personal(self) -> "Decisions":
+        if self.keep != "none" and not self.personal:
+            raise ValueError(f"keep: {self.keep} keeps personal data; write keep: none, or personal: true")
+        return self
+
+
 Named = RuleEntry | PolicyTestEntry
 
 
@@ -175,6 +202,7 @@ class PolicyFile(Section):
     )
     dmarc: Dmarc = Dmarc()
     arc: Arc = Arc()
+    decisions: Decisions | None = Field(None, description="Where decisions are kept; without it nowhere.")
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
     tests: tuple[PolicyTestEntry, ...] = Field(
         (), max_length=MAX_TESTS, description="Mails and how they must end; a policy is used only if all of them do."
