@@ -1,0 +1,51 @@
+"""State in this process's memory: for one worker, for policies' own tests, and where no other store is written."""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from filterd.limits import window
+from filterd.limits.window import Bucket, Charge, Ending, Standing
+
+# How many charges come between two looks for what has run out.
+_LOOK_AFTER = 1000
+
+
+class MemoryStore:
+    """A store that ends with the process and is shared with nobody. Never raises StoreError."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buckets: dict[str, Bucket] = {}
+        self._until: dict[str, int] = {}
+        self._charged = 0
+
+    def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
+        with self._lock:
+            standings = window.reserve(self._buckets, charges, now)
+            for charge in charges:
+                self._until[charge.bucket] = self._buckets[charge.bucket].until(charge.width)
+            self._charged += 1
+            if self._charged % _LOOK_AFTER == 0:
+                self._drop([name for name, until in self._until.items() if until <= now])
+        return standings
+
+    def settle(self, charges: Sequence[Charge], ending: Ending, now: int) -> None:
+        with self._lock:
+            window.settle(self._buckets, charges, ending)
+
+    def buckets(self) -> Iterator[tuple[str, Bucket]]:
+        with self._lock:
+            found = [(name, Bucket(dict(each.counts), dict(each.held))) for name, each in self._buckets.items()]
+        yield from found
+
+    def forget(self, names: Sequence[str]) -> int:
+        with self._lock:
+            return self._drop(names)
+
+    def close(self) -> None:
+        """Nothing is held that the process would not free."""
+
+    def _drop(self, names: Sequence[str]) -> int:
+        for name in names:
+            self._until.pop(name, None)
+        return sum(self._buckets.pop(name, None) is not None for name in names)

@@ -1,0 +1,166 @@
+"""State in one SQLite file, which all workers of a machine share.
+
+A charge is one transaction. It survives the death of any process; a crash of the machine may forget the last moments,
+and never breaks the file (WAL, synchronous=NORMAL). A full disk or a broken file is a StoreError, as is a lock that
+nobody lets go of in time.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from filterd.limits import window
+from filterd.limits.state import StoreError
+from filterd.limits.window import Bucket, Charge, Ending, Held, Standing
+
+#: How long, in seconds, a charge may wait for those of others.
+DEADLINE = 3.0
+# How many charges come between two looks for what has run out, and how much of it is dropped at once.
+_LOOK_AFTER, _DROPPED = 1000, 2000
+_TABLE = """\
+CREATE TABLE IF NOT EXISTS bucket (name TEXT PRIMARY KEY, state TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bucket_until ON bucket (until);
+"""
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """The store in the file at `path`, which is made unless `create` is False. The file is opened when it is needed,
+    and again after a fault."""
+
+    def __init__(self, path: Path, deadline: float = DEADLINE, *, create: bool = True) -> None:
+        self._path = path
+        self._deadline = deadline
+        self._create = create
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._charged = 0
+
+    def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
+        def reserved(connection: sqlite3.Connection) -> tuple[Standing, ...]:
+            buckets = _read(connection, charges)
+            before = {name: _encoded(bucket) for name, bucket in buckets.items()}
+            standings = window.reserve(buckets, charges, now)
+            _write(connection, charges, buckets, before)
+            self._charged += 1
+            if self._charged % _LOOK_AFTER == 0:
+                connection.execute(
+                    "DELETE FROM bucket WHERE name IN (SELECT name FROM bucket WHERE until <= ? LIMIT ?)",
+                    (now, _DROPPED),
+                )
+            return standings
+
+        return self._transaction(reserved)
+
+    def settle(self, charges: Sequence[Charge], ending: Ending, now: int) -> None:
+        def settled(connection: sqlite3.Connection) -> None:
+            buckets = _read(connection, charges)
+            before = {name: _encoded(bucket) for name, bucket in buckets.items()}
+            window.settle(buckets, charges, ending)
+            _write(connection, charges, buckets, before)
+
+        self._transaction(settled)
+
+    def buckets(self) -> Iterator[tuple[str, Bucket]]:
+        rows = self._transaction(lambda connection: connection.execute("SELECT name, state FROM bucket").fetchall())
+        for name, state in rows:
+            yield name, _decoded(state)
+
+    def forget(self, names: Sequence[str]) -> int:
+        def forgotten(connection: sqlite3.Connection) -> int:
+            return sum(connection.execute("DELETE FROM bucket WHERE name = ?", (name,)).rowcount for name in names)
+
+        return self._transaction(forgotten)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop_connection()
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do all of it or nothing, with nobody in between."""
+        if not self._lock.acquire(timeout=self._deadline):
+            raise StoreError(f"{self._path}: other threads have waited {self._deadline:g} s for it")
+        try:
+            connection = self._connection = self._connection or self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            done = work(connection)
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError, ValueError) as error:
+            self._drop_connection()
+            raise StoreError(f"{self._path}: {error}") from None
+        except BaseException:
+            self._drop_connection()
+            raise
+        finally:
+            self._lock.release()
+        return done
+
+    def _open(self) -> sqlite3.Connection:
+        if self._create:
+            # The addresses in it are nobody else's business; SQLite's other files get the same mode.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=rw",
+            timeout=self._deadline,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_TABLE)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _drop_connection(self) -> None:
+        """What was begun is undone; a file that was replaced is found anew."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+def _read(connection: sqlite3.Connection, charges: Sequence[Charge]) -> dict[str, Bucket]:
+    buckets = {}
+    for charge in charges:
+        row = connection.execute("SELECT state FROM bucket WHERE name = ?", (charge.bucket,)).fetchone()
+        if row is not None:
+            buckets[charge.bucket] = _decoded(row[0])
+    return buckets
+
+
+def _write(
+    connection: sqlite3.Connection, charges: Sequence[Charge], buckets: dict[str, Bucket], before: dict[str, str]
+) -> None:
+    for charge in charges:
+        bucket = buckets.get(charge.bucket)
+        state = _encoded(bucket) if bucket is not None else None
+        if bucket is not None and state != before.get(charge.bucket):
+            row = (charge.bucket, state, bucket.until(charge.width))
+            connection.execute("INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)", row)
+
+
+def _encoded(bucket: Bucket) -> str:
+    held = {member: (each.at, each.cost, int(each.kept)) for member, each in bucket.held.items()}
+    return json.dumps((bucket.counts, held), separators=(",", ":"))
+
+
+def _decoded(state: str) -> Bucket:
+    """Raises ValueError where somebody else wrote it."""
+    try:
+        counts, held = json.loads(state)
+        return Bucket(
+            {int(slot): int(count) for slot, count in counts.items()},
+            {member: Held(int(at), int(cost), bool(kept)) for member, (at, cost, kept) in held.items()},
+        )
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"a bucket cannot be read: {error}") from None
