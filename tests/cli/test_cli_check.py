@@ -21,11 +21,12 @@ def test_the_shipped_policy_is_fine() -> None:
 
     assert result.exit_code == 0
     assert result.stderr == ""
-    head, *rules, end = result.stdout.splitlines()
+    head, *rules, end, tests = result.stdout.splitlines()
     assert head.split() == ["rule", "stage", "checks", "then"]
     assert len(rules) == 5
     assert end.startswith(f"{SHIPPED_POLICY}: 5 rules, policy ")
     assert end.endswith(", fine")
+    assert tests.startswith("tests: 8 passed in ")
 
 
 def test_it_shows_when_each_rule_runs_and_what_it_costs(tmp_path: Path) -> None:

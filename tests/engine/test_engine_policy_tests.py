@@ -1,5 +1,6 @@
 """A policy's own tests: each thing that they can give and expect, and how a failure is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from filterd.backend.keys import new_key
 from filterd.dkim.key_record import KeyType
 from filterd.dkim.sign import SigningKey
 from filterd.engine.policy_tests import MAX_SECONDS, PolicyTestResult, proven, run_tests
+from filterd.policy.conditions import compile_condition
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.load import load
 
@@ -26,6 +28,7 @@ rules:
   - { name: watch, when: message.indirect, then: discard, mode: observe }
 """
 BANK = "{ bank.example: v=spf1 ip4:192.0.2.10 -all, _dmarc.bank.example: v=DMARC1; p=reject }"
+SHIPPED = sorted((Path(__file__).parents[2] / "policies").glob("*.yaml"))
 KEY = SigningKey.load(new_key(KeyType.RSA))
 
 
@@ -201,10 +204,24 @@ def test_a_policy_whose_tests_fail_is_refused_with_one_error_each() -> None:
     assert proven(load("version: 1\n", "p")).tests == ()
 
 
-@pytest.mark.parametrize(
-    "file", sorted((Path(__file__).parents[2] / "policies").glob("*.yaml")), ids=lambda file: file.stem
-)
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_shipped_policies_hold_what_they_promise(file: Path) -> None:
     policy = load(file.read_text(), str(file))
 
     assert [each.problem for each in run_tests(policy, policy.tests) if not each.passed] == []
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_every_shipped_rule_has_a_test_that_needs_it(file: Path) -> None:
+    policy = load(file.read_text(), str(file))
+    never = compile_condition("false")
+    useless = []
+    for name in (rule.name for rules in policy.rules.values() for rule in rules if rule.line):
+        rules = {
+            stage: tuple(replace(rule, condition=never) if rule.name == name else rule for rule in each)
+            for stage, each in policy.rules.items()
+        }
+        if all(each.passed for each in run_tests(replace(policy, rules=rules), policy.tests)):
+            useless.append(name)
+
+    assert useless == []
