@@ -20,7 +20,8 @@ from filterd.mail.transaction import Client, ForwardPath, ReversePath
 from filterd.policy.load import load
 from filterd.policy.transcript import Transcript
 
-SHIPPED = (Path(__file__).parents[1] / "policies" / "default.yaml").read_text()
+#: Without its own tests, as these change what it says.
+SHIPPED = (Path(__file__).parents[1] / "policies" / "default.yaml").read_text().partition("\ntests:")[0] + "\n"
 HOST, US = "mx.home.example", "home.example"
 LIST, FORWARDER, UNIVERSITY = DOMAINS
 #: home.example seals, list.example and forwarder.example are trusted.

@@ -73,8 +73,9 @@ def _test(
 def _unknown(what: str, name: str, known: frozenset[str] | set[str]) -> str | None:
     if name in known:
         return None
-    near = difflib.get_close_matches(name, known, 1, 0.5) or sorted(known)[:10]
-    return f"there is no {what} {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known)[:10])}"
+    return f"there is no {what} {name}" + (f"; {hint}" if known else "")
 
 
 def _result_problem(name: str, values: tuple[str, ...]) -> str | None:
