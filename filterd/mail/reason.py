@@ -68,6 +68,10 @@ class Reason(StrEnum):
     AUTHOR_SEVERAL = "author.several"  #: one From field, more than one author
     AUTHOR_MALFORMED = "author.malformed"  #: the From field breaks RFC 5322's grammar
 
+    IPREV_NO_NAME = "iprev.no-name"  #: the client's address has no name
+    IPREV_OTHER_ADDRESS = "iprev.other-address"  #: the names of the client's address lead to other addresses
+    DNSBL_REFUSED = "dnsbl.refused"  #: the list does not serve us, or is none any more: its answers are no listings
+
     SIGN_NOT_CONFIGURED = "sign.not-configured"  #: mail from us, and no `sign` entry for its author domain
     SIGN_SENDER = "sign.sender"  #: the login may not write as this author
     SIGN_UNPUBLISHED = "sign.unpublished"  #: none of the entry's keys is published as it is

@@ -9,6 +9,11 @@ from filterd.mail.address import Mailbox
 IPAddress = IPv4Address | IPv6Address
 
 
+def unmapped(ip: IPAddress) -> IPAddress:
+    """The address as it is on the wire: an IPv4 address that is mapped into IPv6 is what it was (RFC 4291 2.5.5.2)."""
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+
+
 class Stage(IntEnum):
     """The moments at which a mail can be judged, in their order."""
 
