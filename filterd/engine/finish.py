@@ -16,6 +16,7 @@ from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
 from filterd.engine.fallback import HEADER_TOO_LARGE
+from filterd.iprev import IprevResult
 from filterd.mail.domain import Domain
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Transaction
@@ -144,6 +145,8 @@ def said(
     `transaction` is the one that the mail came in by; `override` the ARC sealer whose word set DMARC's failure aside.
     """
     methods: list[MethodResult] = []
+    if results.iprev is not None:
+        methods.append(_iprev(results.iprev, transaction))
     if results.spf is not None:
         methods.append(_spf(results.spf, transaction))
     if results.dkim is not None:
@@ -153,6 +156,15 @@ def said(
     if results.dmarc is not None:
         methods.append(_dmarc(results.dmarc, override))
     return AuthenticationResults(authserv_id, tuple(methods))
+
+
+def _iprev(iprev: IprevResult, transaction: Transaction) -> MethodResult:
+    # RFC 8601 2.7.3.
+    address = Property("policy", "iprev", str(transaction.client.ip)) if transaction.client.ip else None
+    reason = iprev.reason.value if iprev.reason else None
+    return MethodResult(
+        "iprev", iprev.code.value, (address,) if address else (), reason, iprev.name.name if iprev.name else None
+    )
 
 
 def _spf(spf: SpfResult, transaction: Transaction) -> MethodResult:

@@ -15,6 +15,7 @@ from filterd.dmarc.evaluate import DmarcCode, DmarcResult, evaluate, names_to_pr
 from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.engine.sealing import Sealed, seal_mail
 from filterd.engine.signing import PublicationMemory
+from filterd.iprev import IprevCode, IprevResult, check_iprev
 from filterd.lookup import Resolver
 from filterd.mail.domain import Domain
 from filterd.mail.header import Header
@@ -69,6 +70,14 @@ class Gather:
         if not helo:
             return SpfResult(SpfCode.NONE, SpfIdentity.HELO, None, reason=Reason.SPF_NO_DOMAIN)
         return self._guarded("spf_helo", lambda: check_helo(ip, helo, resolver), broken)
+
+    def iprev(self, transaction: Transaction, resolver: Resolver) -> IprevResult | None:
+        """Whether the client's address has a name that leads back to it (RFC 8601 3)."""
+        ip = transaction.client.ip
+        broken = IprevResult(IprevCode.TEMPERROR, reason=Reason.CHECK_FAILED)
+        if ip is None:
+            return IprevResult(IprevCode.PERMERROR, reason=Reason.IPREV_NO_CLIENT)
+        return self._guarded("iprev", lambda: check_iprev(ip, resolver), broken)
 
     def begin_content(
         self, header: Header, author: Author, spf: SpfResult | None, now: float, resolver: Resolver

@@ -15,6 +15,7 @@ from filterd.engine.notes import Notes
 from filterd.engine.runtime import Runtime
 from filterd.engine.sealing import Sealed
 from filterd.engine.signing import Outbound, Signed
+from filterd.iprev import reverse_name
 from filterd.mail.header import Field, Header
 from filterd.mail.message import Author, author_of
 from filterd.mail.reason import Reason
@@ -83,6 +84,8 @@ class MailJudgement:
                 resolver.prefetch(str(sender.mailbox.domain), "TXT")
             elif helo:
                 resolver.prefetch(helo, "TXT")
+            if Check.IPREV in self._policy.checks and self._origin is not None and self._origin.client.ip is not None:
+                resolver.prefetch(reverse_name(self._origin.client.ip), "PTR")
         return self._judge(Stage.MAIL)
 
     def recipient(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
@@ -269,18 +272,21 @@ class MailJudgement:
         resolver, gather = self._notes.resolver(), self._gather
         spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
         dmarc_psl, arc, arc_trusted = self._results.dmarc_psl, self._results.arc, self._results.arc_trusted
+        iprev = self._results.iprev
         origin, author = self._origin, self._author
         if Check.SPF in checks and spf is None and origin is not None:
             spf = self._notes.timed("spf", lambda: gather.spf(origin, resolver))
         if Check.SPF_HELO in checks and helo is None and origin is not None:
             helo = self._notes.timed("spf", lambda: gather.spf_helo(origin, resolver))
+        if Check.IPREV in checks and iprev is None and origin is not None:
+            iprev = self._notes.timed("iprev", lambda: gather.iprev(origin, resolver))
         if Check.DKIM in checks and dkim is None:
             dkim = self._notes.timed("dkim", lambda: gather.dkim(resolver))
         if Check.ARC in checks and arc is None:
             arc, arc_trusted = self._notes.timed("arc", lambda: gather.arc(resolver))
         if Check.DMARC in checks and dmarc is None and author is not None:
             dmarc, dmarc_psl = self._notes.timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), arc, resolver))
-        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted)
+        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted, iprev)
 
     def _relayed(self, handovers: Iterable[Handover | None]) -> Transaction:
         """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""

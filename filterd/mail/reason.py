@@ -68,6 +68,7 @@ class Reason(StrEnum):
     AUTHOR_SEVERAL = "author.several"  #: one From field, more than one author
     AUTHOR_MALFORMED = "author.malformed"  #: the From field breaks RFC 5322's grammar
 
+    IPREV_NO_CLIENT = "iprev.no-client"  #: the client's address is not known
     IPREV_NO_NAME = "iprev.no-name"  #: the client's address has no name
     IPREV_OTHER_ADDRESS = "iprev.other-address"  #: the names of the client's address lead to other addresses
     DNSBL_REFUSED = "dnsbl.refused"  #: the list does not serve us, or is none any more: its answers are no listings

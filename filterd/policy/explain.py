@@ -90,6 +90,8 @@ def _mail(transcript: Transcript) -> Iterator[str]:
 def _results(transcript: Transcript) -> Iterator[str]:
     results = transcript.results
     yield "results"
+    if results.iprev is not None:
+        yield _result("iprev", results.iprev.code.value, _domain(results.iprev.name), results.iprev.reason)
     for name, spf in (("spf", results.spf), ("spf helo", results.spf_helo)):
         if spf is not None:
             mechanism = f"matched {printable_text(spf.mechanism)}" if spf.mechanism else None

@@ -14,6 +14,7 @@ from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimCode
 from filterd.dmarc.evaluate import DmarcCode
 from filterd.dmarc.record import Request
+from filterd.iprev import IprevCode
 from filterd.mail.address import Mailbox
 from filterd.mail.domain import Domain
 from filterd.mail.header import Header
@@ -28,6 +29,7 @@ class Check(StrEnum):
 
     SPF = "spf"
     SPF_HELO = "spf_helo"
+    IPREV = "iprev"
     DKIM = "dkim"
     ARC = "arc"
     DMARC = "dmarc"
@@ -171,6 +173,7 @@ def _dkim_word(codes: set[DkimCode]) -> str:
 _SPF_WORDS = tuple(code.value for code in SpfCode)
 _DKIM_WORDS = tuple(code.value for code in DkimCode)
 _DMARC_WORDS = tuple(code.value for code in DmarcCode)
+_IPREV_WORDS = tuple(code.value for code in IprevCode)
 _ARC_WORDS = tuple(code.value for code in ArcCode)
 _REQUEST_WORDS = ("", *(request.value for request in Request))
 _AUTHOR_WORDS = ("", "author.missing", "author.several-fields", "author.several", "author.malformed")
@@ -286,6 +289,15 @@ FACTS: dict[str, Fact] = {
         Fact(
             "spf.helo_result", _S, Stage.MAIL, "SPF of the HELO name. Never counts for DMARC.",
             lambda f, r: _of(r.spf_helo, lambda spf: spf.code.value), Check.SPF_HELO, _SPF_WORDS,
+        ),
+        Fact(
+            "iprev.result", _S, Stage.MAIL,
+            "Whether the client's address has a name that leads back to it (RFC 8601 3); permerror: it has no name.",
+            lambda f, r: _of(r.iprev, lambda iprev: iprev.code.value), Check.IPREV, _IPREV_WORDS,
+        ),
+        Fact(
+            "iprev.name", _S, Stage.MAIL, "That name; empty unless iprev.result is pass.",
+            lambda f, r: _of(r.iprev, lambda iprev: _name(iprev.name)), Check.IPREV, form=Form.DOMAIN,
         ),
         Fact(
             "dkim.result", _S, Stage.END_OF_MESSAGE, "The best result of all signatures; none if there is none.",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from filterd.arc.verify import ArcResult, Hop
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
+from filterd.iprev import IprevResult
 from filterd.spf.check import SpfResult
 
 
@@ -23,3 +24,4 @@ class Results:
     dmarc_psl: DmarcResult | None = None
     arc: ArcResult | None = None
     arc_trusted: Hop | None = None
+    iprev: IprevResult | None = None

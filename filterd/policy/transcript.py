@@ -149,7 +149,7 @@ class Transcript:
     def reasons(self) -> tuple[str, ...]:
         """The reason words of all results, each once."""
         results = self.results
-        found = [results.spf, *(results.dkim or ()), results.arc, results.dmarc, self.author]
+        found = [results.iprev, results.spf, *(results.dkim or ()), results.arc, results.dmarc, self.author]
         words = [each.reason.value for each in found if each is not None and each.reason is not None]
         return tuple(dict.fromkeys(words))
 
