@@ -8,7 +8,7 @@ import click
 
 from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
-from filterd.daemon.listen import ListenError, listen
+from filterd.daemon.listen import ListenError, listen_all
 from filterd.daemon.master import BecomeError, Master, become, default_workers
 from filterd.daemon.worker import live
 from filterd.engine.policy_tests import proven
@@ -44,7 +44,7 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     try:
         policy = proven(load_policy(file))
         server = policy.server
-        listeners = [listen(each, server.socket.group, server.socket.mode) for each in server.milter]
+        listeners = listen_all(server)
         become(server.user)
     except (PolicyErrors, ListenError, BecomeError) as error:
         click.echo(str(error), err=True)

@@ -10,7 +10,10 @@ import os
 import re
 import socket
 import stat
+from enum import StrEnum
 from pathlib import Path
+
+from filterd.policy.schema import Server
 
 _ADDRESS = re.compile(r"(?:unix|local):(?P<path>.+)|(?P<family>inet6?):(?P<port>[0-9]{1,5})@(?P<host>.+)|(?P<bare>/.+)")
 # As many connections as wait while all workers are being replaced.
@@ -22,8 +25,17 @@ class ListenError(Exception):
     """The address cannot be listened on; the message names it, and says why."""
 
 
+class Service(StrEnum):
+    """What is spoken at a listener."""
+
+    MILTER = "milter"
+    POLICY = "policy_service"
+
+
 class Listener:
     """A socket that listens. It does not block, so that a worker that lost the race for a connection goes on."""
+
+    service = Service.MILTER
 
     def __init__(self, address: str, bound: socket.socket, path: Path | None = None) -> None:
         self.address = address
@@ -38,6 +50,17 @@ class Listener:
             # A folder that the user whom we became may not write to keeps a dead socket; the next start replaces it.
             with contextlib.suppress(OSError):
                 self._path.unlink()
+
+
+def listen_all(server: Server) -> list[Listener]:
+    """Listen wherever the policy says. Raises ListenError."""
+    listeners = []
+    for service, addresses in ((Service.MILTER, server.milter), (Service.POLICY, server.policy_service)):
+        for address in addresses:
+            listener = listen(address, server.socket.group, server.socket.mode)
+            listener.service = service
+            listeners.append(listener)
+    return listeners
 
 
 def listen(address: str, group: str | None, mode: int) -> Listener:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 
 from filterd.daemon import log
-from filterd.daemon.listen import Listener
+from filterd.daemon.listen import Listener, Service
 from filterd.daemon.notify import notify
 from filterd.daemon.signals import ALL, Signals
 from filterd.daemon.worker import GO_SOON, GO_WHEN_DONE, Start, work
@@ -198,8 +198,12 @@ class Master:
             self._reloaded("reloaded")
         if self._current.ready and not self._announced:
             self._announced = True
-            addresses = ",".join(listener.address for listener in self._listeners)
-            log.info("ready", milter=addresses, workers=len(self._current.places), policy=self._current.policy.digest)
+            addresses = {
+                service.value: ",".join(each.address for each in self._listeners if each.service is service)
+                for service in Service
+                if any(each.service is service for each in self._listeners)
+            }
+            log.info("ready", **addresses, workers=len(self._current.places), policy=self._current.policy.digest)
             notify("READY=1")
 
     def _reap(self) -> None:

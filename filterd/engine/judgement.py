@@ -77,7 +77,7 @@ class MailJudgement:
 
     def _begun(self) -> Verdict:
         self._from_us = whose(self._policy, self._connection)
-        if not self._from_us:
+        if not self._from_us and Check.SPF in self._policy.checks:
             resolver = self._notes.resolver()
             sender, helo = self._transaction.sender, self._transaction.helo
             if sender is not None and sender.mailbox is not None:
@@ -103,9 +103,11 @@ class MailJudgement:
             self._run(_SPF & self._policy.checks)
         return verdict
 
-    def data(self, queue_id: str | None) -> Verdict:
-        """DATA: the recipients are complete."""
+    def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
+        """DATA: the recipients are complete; `accepted` is how many, where they were not all named."""
         self._adopt(queue_id)
+        if accepted is not None:
+            self._transaction = replace(self._transaction, accepted=accepted)
         return self._guarded(Stage.DATA, lambda: self._judge(Stage.DATA))
 
     def content(self, header: Header, queue_id: str | None) -> Verdict:
@@ -160,9 +162,23 @@ class MailJudgement:
         self._record(finished.verdict, completed=True)
         return finished
 
+    def end_unseen(self, queue_id: str | None, size: int) -> Verdict:
+        """The mail is complete, and was not shown: it has `size` octets."""
+        self._adopt(queue_id)
+        self._size = size
+        for stage in (Stage.END_OF_HEADERS, Stage.END_OF_MESSAGE):
+            self._guarded(stage, partial(self._judge, stage))
+        verdict = conclusion(self._judgements, self._policy.settings, self._results)
+        self._record(verdict, completed=True)
+        return verdict
+
     def aborted(self) -> None:
         """Tell of a mail that did not reach its end only if a rule refused it: all others are the client's affair."""
         verdict = next((each.verdict for each in self._judgements if each.verdict.disposition.final), None)
+        if verdict is None and self._policy.envelope_only:
+            # Here the end is often not asked about: what was done to the mail was done all the same.
+            whole = conclusion(self._judgements, self._policy.settings, self._results)
+            verdict = whole if whole.edits or whole.disposition is Disposition.HOLD else None
         if verdict is not None:
             self._record(verdict, completed=False)
 

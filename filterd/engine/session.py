@@ -75,9 +75,9 @@ class MailSession:
         """A recipient that the MTA would accept."""
         return self._mail.recipient(recipient, queue_id) if self._mail else _CONTINUE
 
-    def data(self, queue_id: str | None) -> Verdict:
-        """The recipients are complete."""
-        return self._mail.data(queue_id) if self._mail else _CONTINUE
+    def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
+        """The recipients are complete: so many as `accepted` says, where the MTA counts and may not have named each."""
+        return self._mail.data(queue_id, accepted) if self._mail else _CONTINUE
 
     def end_of_headers(self, fields: Sequence[Field], queue_id: str | None) -> Verdict:
         """The header section is complete."""
@@ -92,6 +92,11 @@ class MailSession:
         """The mail is complete: the last verdict, and what to change."""
         mail, self._mail = self._mail, None
         return mail.end(queue_id) if mail else Finished(_CONTINUE)
+
+    def end_of_envelope(self, queue_id: str | None, size: int) -> Verdict:
+        """The mail is complete, and was not shown: it has `size` octets."""
+        mail, self._mail = self._mail, None
+        return mail.end_unseen(queue_id, size) if mail else _CONTINUE
 
     def abort(self) -> None:
         """The mail is over before its end, or was refused; the connection goes on. May be called at any time."""

@@ -37,10 +37,11 @@ class Session(Protocol):
     def helo(self, name: str, tls: str | None) -> Verdict: ...
     def mail(self, sender: ReversePath, user: str | None, queue_id: str | None) -> Verdict: ...
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict: ...
-    def data(self, queue_id: str | None) -> Verdict: ...
+    def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict: ...
     def end_of_headers(self, fields: Sequence[Field], queue_id: str | None) -> Verdict: ...
     def body(self, chunk: bytes) -> None: ...
     def end_of_message(self, queue_id: str | None) -> Finished: ...
+    def end_of_envelope(self, queue_id: str | None, size: int) -> Verdict: ...
     def abort(self) -> None: ...
     def close(self) -> None: ...
 
@@ -163,8 +164,8 @@ class Conversation:
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         return self._ask(Stage.RCPT, lambda: self._session.rcpt(recipient, queue_id))
 
-    def data(self, queue_id: str | None) -> Verdict:
-        return self._ask(Stage.DATA, lambda: self._session.data(queue_id))
+    def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
+        return self._ask(Stage.DATA, lambda: self._session.data(queue_id, accepted))
 
     def field(self, name: bytes, value: bytes) -> None:
         """A header field: `value` is all behind the colon, inner line ends are CRLF."""
@@ -197,6 +198,12 @@ class Conversation:
             self._strand.put(self._abort, 0)
         self._forget_message()
         return finished
+
+    def end_of_envelope(self, queue_id: str | None, size: int) -> Verdict:
+        """The message is whole, and only its size is known. What comes next belongs to another."""
+        verdict = self._ask(Stage.END_OF_MESSAGE, lambda: self._session.end_of_envelope(queue_id, size))
+        self._forget_message()
+        return verdict
 
     def abort(self) -> None:
         """The message is over, if there is one; the connection goes on."""

@@ -11,8 +11,9 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Protocol
 
 from filterd.backend.waiting import about_to_wait, tell_of_waits
 from filterd.frontend.conversation import Reception
@@ -32,8 +33,22 @@ _PIECE = 65536
 _LEAVE = 0.002
 
 
+class Talk(Protocol):
+    """One side of a protocol: octets in, octets out."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be heard."""
+
+    def hear(self, octets: bytes) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class NativeDoor:
-    """The door that MTAs come through. At once, at most `most` connections are open, and `threads` wait."""
+    """The door that MTAs come through. At once, at most `most` connections are open, and `threads` wait.
+
+    `talk` speaks with who comes. `stays` is whether a connection at rest outlives the door's closing.
+    """
 
     def __init__(
         self,
@@ -42,12 +57,17 @@ class NativeDoor:
         seat: Seat | None = None,
         most: int = 500,
         threads: int = 128,
+        talk: Callable[[Reception], Talk] = NativeMilter,
+        *,
+        stays: bool = True,
     ) -> None:
         """Open the door. `listener` must not block: a process that loses the race for a connection goes on."""
         self._reception = reception
         self._seat = seat or seats(1)[0]
         self._most = most
         self._most_threads = threads
+        self._talk = talk
+        self._stays = stays
         self._selector = selectors.DefaultSelector()
         self._listener = listener.dup()
         self._at_listener = threading.Lock()
@@ -82,6 +102,9 @@ class NativeDoor:
         self._closed = True
         self._attend(False)
         self._listener.close()
+        if not self._stays:
+            for connection in list(self._open):
+                connection.end_at_rest()
 
     def connections(self) -> int:
         """How many connections that came through the door are open."""
@@ -166,12 +189,14 @@ class NativeDoor:
                 self._reception.fault("accept", error)
             return
         try:
-            connection = _Connection(accepted, self._reception)
+            connection = _Connection(accepted, self._reception, self._talk(self._reception))
         except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
             self._reception.fault("connection", error)
             accepted.close()
             return
         self._open.add(connection)
+        if self._closed and not self._stays:
+            connection.end_at_rest()
         self._selector.register(accepted, selectors.EVENT_READ, connection)
         self._attend(True)
 
@@ -196,20 +221,20 @@ class NativeDoor:
 class _Connection:
     """One MTA. `heard_at` is on time.monotonic()."""
 
-    __slots__ = ("_milter", "_reception", "heard_at", "socket")
+    __slots__ = ("_reception", "_talk", "heard_at", "socket")
 
-    def __init__(self, accepted: socket.socket, reception: Reception) -> None:
+    def __init__(self, accepted: socket.socket, reception: Reception, talk: Talk) -> None:
         self.socket = accepted
         self.heard_at = time.monotonic()
         self._reception = reception
-        self._milter = NativeMilter(reception)
+        self._talk = talk
 
     def serve(self) -> bool:
         """Take what has come, and answer it; returns whether more may come."""
         self.heard_at = time.monotonic()
         try:
             octets = self.socket.recv(_PIECE, socket.MSG_DONTWAIT)
-            answer = self._milter.hear(octets)
+            answer = self._talk.hear(octets)
             if answer:
                 self._send(answer)
         except BlockingIOError:
@@ -219,17 +244,22 @@ class _Connection:
         except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
             self._reception.fault("connection", error)
             return False
-        return bool(octets) and not self._milter.over
+        return bool(octets) and not self._talk.over
 
     def hang_up(self) -> None:
         """Make whoever has the turn see the end."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
+    def end_at_rest(self) -> None:
+        """Take nothing more than what has come: that is answered, and then there is an end."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RD)
+
     def close(self) -> None:
         """The connection has ended."""
         try:
-            self._milter.close()
+            self._talk.close()
         except BaseException as error:  # noqa: BLE001 - as above
             self._reception.fault("close", error)
         self.socket.close()

@@ -73,6 +73,7 @@ class Transaction:
 
     `helo` is as the client said it, None before. `user` is the authenticated identity ({auth_authen}), None for a
     stranger. `queue_id` is None until the MTA has given one. `daemon` is the MTA's name for the port that was used.
+    `accepted` is how many recipients the MTA says it took, where it did not name each.
     """
 
     id: str
@@ -84,3 +85,9 @@ class Transaction:
     queue_id: str | None = None
     daemon: str | None = None
     tls: str | None = None
+    accepted: int | None = None
+
+    @property
+    def recipient_count(self) -> int:
+        """How many recipients were accepted."""
+        return len(self.recipients) if self.accepted is None else self.accepted

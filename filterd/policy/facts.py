@@ -233,7 +233,7 @@ FACTS: dict[str, Fact] = {
         ),
         Fact(
             "envelope.recipients", _I, Stage.DATA, "How many recipients were accepted.",
-            lambda f, r: len(f.transaction.recipients),
+            lambda f, r: f.transaction.recipient_count,
         ),
         Fact(
             "author.domain", _S, Stage.END_OF_HEADERS, "The domain of the one author in From; empty if not one.",

@@ -37,7 +37,15 @@ class Server(Section):
 
     socket: SocketAccess = SocketAccess()
     milter: tuple[SocketAddress, ...] = Field(
-        ("unix:/run/filterd/milter.sock",), min_length=1, max_length=1, description="Where the MTA connects."
+        ("unix:/run/filterd/milter.sock",),
+        max_length=1,
+        description="Where the MTA connects; [] where only the policy service is used.",
+    )
+    policy_service: tuple[SocketAddress, ...] = Field(
+        (),
+        max_length=8,
+        validate_default=True,
+        description="Where Postfix's check_policy_service connects; none by default.",
     )
     workers: Workers = Field(None, description="How many processes judge mail; auto is one a processor, two at least.")
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
@@ -47,6 +55,17 @@ class Server(Section):
     on_error: Literal["defer", "accept", "reject"] = Field(
         "defer", description="What becomes of a mail that filterd itself fails to judge."
     )
+
+    @field_validator("policy_service")
+    @classmethod
+    def _listens_somewhere(cls, addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        milter = info.data.get("milter")
+        if not addresses and milter == ():
+            raise ValueError("nobody could connect: write an address here, or under server.milter")
+        double = next((each for each in addresses if addresses.count(each) > 1 or each in (milter or ())), None)
+        if double is not None:
+            raise ValueError(f"{double} is used twice; each address is for one listener")
+        return addresses
 
 
 class Identity(Section):

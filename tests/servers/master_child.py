@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
-from filterd.daemon.listen import listen
+from filterd.daemon.listen import listen_all
 from filterd.daemon.master import Master
 from filterd.daemon.worker import Record
 from filterd.engine.runtime import Runtime
@@ -25,7 +25,7 @@ def _start(policy: Policy, record: Record) -> Iterator[Runtime]:
 def main(file: str) -> int:
     log.configure(log.LogFormat.LOGFMT)
     policy = load_policy(Path(file))
-    listeners = [listen(each, None, 0o600) for each in policy.server.milter]
+    listeners = listen_all(policy.server)
     return Master(policy, lambda: load_policy(Path(file)), _start, listeners, 2, limit=1.0).run()
 
 
