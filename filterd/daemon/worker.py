@@ -16,9 +16,10 @@ from math import inf
 
 from filterd.backend.resolver import DnsResolver
 from filterd.daemon import log
-from filterd.daemon.listen import Listener
+from filterd.daemon.listen import Listener, Service
 from filterd.daemon.signals import Signals
 from filterd.engine.runtime import Runtime, authserv_id
+from filterd.frontend.access_policy import AccessPolicy, envelope_runtime
 from filterd.frontend.conversation import Reception
 from filterd.frontend.milter import MilterFrontend
 from filterd.frontend.milter_listener import Door
@@ -26,6 +27,7 @@ from filterd.frontend.native_listener import NativeDoor
 from filterd.frontend.seats import Seat
 from filterd.policy.rules import Policy
 from filterd.policy.transcript import Transcript
+from filterd.wire.access_policy import AccessPolicyError
 from filterd.wire.milter_codec import ProtocolError
 
 #: Go, at the latest after the time that the master gives.
@@ -35,6 +37,8 @@ GO_WHEN_DONE = signal.SIGUSR1
 _LONGEST = 3600.0
 
 _TICK = 0.05
+# Each of Postfix's smtpd processes keeps a connection of its own. Their descriptors and ours stay below the usual 1024.
+_MOST_CLIENTS = 800
 
 Record = Callable[[Transcript], None]
 #: Makes a worker's runtime from a policy, and ends it.
@@ -69,7 +73,8 @@ def work(
     when connections are served. `limit` is how long, in seconds, connections may take to end after `GO_SOON`.
     """
     with start(policy, log.judged) as runtime:
-        reception = Reception(runtime, _report)
+        served = envelope_runtime(runtime) if listener.service is Service.POLICY else runtime
+        reception = Reception(served, _report)
         door = open_door(policy, listener, seat, reception)
         # Only the door holds it now, so that it is closed when the door is.
         listener.socket.close()
@@ -81,6 +86,9 @@ def work(
 
 def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door | NativeDoor:
     """Whom MTAs at the listener meet: once in a process."""
+    if listener.service is Service.POLICY:
+        # Postfix keeps connections for minutes after its last question; to end one at rest costs it nothing.
+        return NativeDoor(listener.socket, reception, seat, talk=AccessPolicy, most=_MOST_CLIENTS, stays=False)
     if policy.server.engine == "native":
         return NativeDoor(listener.socket, reception, seat)
     MilterFrontend(reception).register()
@@ -88,7 +96,7 @@ def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Recepti
 
 
 def _report(where: str, error: BaseException, conversation: str | None) -> None:
-    if isinstance(error, ProtocolError):
+    if isinstance(error, ProtocolError | AccessPolicyError):
         log.warning("connection closed", error=str(error), session=conversation or "-")
     else:
         log.fault(where, error, session=conversation or "-")

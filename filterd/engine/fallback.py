@@ -7,12 +7,12 @@ from filterd.policy.results import Results
 from filterd.policy.schema import PolicyFile
 from filterd.policy.verdict import Disposition, Verdict
 
+#: The rule of verdicts that stand for a fault of our own.
+ON_ERROR = "server.on_error"
 _OWN_FAULT = {
-    "defer": Verdict(
-        Disposition.DEFER, Reply(451, "4.3.0", "cannot judge this mail now, try again later"), "server.on_error"
-    ),
-    "reject": Verdict(Disposition.REJECT, Reply(554, "5.3.0", "cannot judge this mail"), "server.on_error"),
-    "accept": Verdict(Disposition.ACCEPT, None, "server.on_error"),
+    "defer": Verdict(Disposition.DEFER, Reply(451, "4.3.0", "cannot judge this mail now, try again later"), ON_ERROR),
+    "reject": Verdict(Disposition.REJECT, Reply(554, "5.3.0", "cannot judge this mail"), ON_ERROR),
+    "accept": Verdict(Disposition.ACCEPT, None, ON_ERROR),
 }
 _DNS_FAULT = {
     "defer": Verdict(

@@ -72,8 +72,8 @@ class Policy:
 
     `rules` are those of each stage, in order. `checks` are those that a rule or the Authentication-Results field needs.
     `facts` are the names that each stage's rules read. `digest` names this very text. `suffixes` is the public suffix
-    list, where DMARC is judged or compared by it. `sealer` is None where nothing is sealed. `envelope_only` is set where
-    content is not seen, so that nothing here needs it.
+    list, where DMARC is judged or compared by it. `sealer` is None where nothing is sealed. `envelope_only`: content is
+    not seen, and nothing here needs it.
     """
 
     settings: PolicyFile
