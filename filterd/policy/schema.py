@@ -36,16 +36,15 @@ class Server(Section):
     """How the daemon runs; a change needs a restart."""
 
     socket: SocketAccess = SocketAccess()
+    policy_service: tuple[SocketAddress, ...] = Field(
+        (),
+        max_length=8,
+        description="Where Postfix's check_policy_service connects; none by default.",
+    )
     milter: tuple[SocketAddress, ...] = Field(
         ("unix:/run/filterd/milter.sock",),
         max_length=1,
         description="Where the MTA connects; [] where only the policy service is used.",
-    )
-    policy_service: tuple[SocketAddress, ...] = Field(
-        (),
-        max_length=8,
-        validate_default=True,
-        description="Where Postfix's check_policy_service connects; none by default.",
     )
     workers: Workers = Field(None, description="How many processes judge mail; auto is one a processor, two at least.")
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
@@ -56,15 +55,15 @@ class Server(Section):
         "defer", description="What becomes of a mail that filterd itself fails to judge."
     )
 
-    @field_validator("policy_service")
+    @field_validator("policy_service", "milter")
     @classmethod
-    def _listens_somewhere(cls, addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        milter = info.data.get("milter")
-        if not addresses and milter == ():
-            raise ValueError("nobody could connect: write an address here, or under server.milter")
-        double = next((each for each in addresses if addresses.count(each) > 1 or each in (milter or ())), None)
+    def _is_one_listeners(cls, addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        others = info.data.get("policy_service", ())
+        double = next((each for each in addresses if addresses.count(each) > 1 or each in others), None)
         if double is not None:
             raise ValueError(f"{double} is used twice; each address is for one listener")
+        if info.field_name == "milter" and info.data.get("policy_service") == addresses == ():
+            raise ValueError("nobody could connect: write an address here, or under server.policy_service")
         return addresses
 
 

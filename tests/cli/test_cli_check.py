@@ -58,7 +58,16 @@ def test_it_shows_when_each_rule_runs_and_what_it_costs(tmp_path: Path) -> None:
             "version: 1\nrules: {}\n",
             ["2:1: rules: here stands a list: [a, b], or lines that begin with a dash"],
         ),
-        ("version: 1\nserver: { milter: [] }\n", ["2:11: server.milter: here stands a list of at least 1"]),
+        (
+            "version: 1\nserver: { milter: [] }\n",
+            [
+                "2:11: server.milter: nobody could connect: write an address here, or under server.policy_service",
+            ],
+        ),
+        (
+            "version: 1\nsign: [{ domains: [], keys: [{ selector: s, file: f }] }]\n",
+            ["2:10: sign[0].domains: here stands a list of at least 1"],
+        ),
         (
             'version: 1\nserver: { milter: ["unix:a"] }\n',
             [
