@@ -91,6 +91,11 @@ def judged(transcript: Transcript) -> None:
         _hourly("the condition of this rule fails, and counts as false", rule)
 
 
+def decisions_dropped(why: str, count: int) -> None:
+    """The store of decisions does not take what it should; mail goes on without it."""
+    warning("decisions are not kept", why=why, dropped=count)
+
+
 def _hourly(event: str, about: str) -> None:
     now = time.monotonic()
     if now - _told.get((event, about), -_HOUR) >= _HOUR:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from math import inf
 
+from filterd.backend.decisions import DecisionWriter
 from filterd.backend.resolver import DnsResolver
 from filterd.daemon import log
 from filterd.daemon.listen import Listener, Service
@@ -52,9 +53,29 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
     resolver = DnsResolver(dns.servers, dns.timeout)
     resolver.start()
     try:
-        yield Runtime(policy, authserv_id(policy), resolver.view, record)
+        with _kept(policy, record) as both:
+            yield Runtime(policy, authserv_id(policy), resolver.view, both)
     finally:
         resolver.close()
+
+
+@contextmanager
+def _kept(policy: Policy, record: Record) -> Iterator[Record]:
+    """Where decisions are told, and kept if the policy says where."""
+    settings = policy.settings.decisions
+    if settings is None:
+        yield record
+        return
+    writer = DecisionWriter(settings, log.decisions_dropped)
+
+    def both(transcript: Transcript) -> None:
+        record(transcript)
+        writer.put(transcript)
+
+    try:
+        yield both
+    finally:
+        writer.close()
 
 
 def work(

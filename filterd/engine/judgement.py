@@ -342,7 +342,7 @@ class MailJudgement:
                 judgements=tuple(self._judgements),
                 verdict=verdict,
                 answers=notes.answers(),
-                times=dict(notes.times),
+                times={part: round(spent, 3) for part, spent in notes.times.items()},
                 completed=completed,
                 fault="; ".join(self._gather.faults) or None,
                 handovers=tuple(notes.handovers),

@@ -18,6 +18,16 @@ _WORDS = {
     Disposition.REJECT: "rejected",
     Disposition.DISCARD: "discarded",
 }
+#: What became of a mail, in one word.
+DECIDED = {
+    Disposition.CONTINUE: "accepted",
+    Disposition.ACCEPT: "accepted",
+    Disposition.QUARANTINE: "quarantined",
+    Disposition.HOLD: "held",
+    Disposition.DEFER: "deferred",
+    Disposition.REJECT: "rejected",
+    Disposition.DISCARD: "discarded",
+}
 _WIDTH = 96
 
 

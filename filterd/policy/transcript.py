@@ -3,7 +3,7 @@
 Version 1. `to_mapping` gives plain JSON data; `log_line` the few words of it that one line in the log has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -56,6 +56,7 @@ class Transcript:
     `handovers` are the clients that relays of ours recorded, newest first; `trusted` is what another server of ours
     found. `found` are the facts of the content that are numbers or true or false. `sources` tells by part of the
     judgement where it comes from: "TXT bank.example" is a DNS answer, "header From" a field.
+    `personal` is False where personal data was taken out.
     """
 
     transaction: Transaction
@@ -81,6 +82,7 @@ class Transcript:
     found: Mapping[str, object] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     content: Content | None = None
+    personal: bool = True
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON; bytes are shown as latin-1 text."""
@@ -186,25 +188,53 @@ def _dkim(results: tuple[DkimResult, ...] | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Domain):
-        return value.name
-    if isinstance(value, Stage):
-        return value.word
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value):
-        plain = {
-            each.name: _plain(getattr(value, each.name)) for each in fields(value) if not each.name.startswith("_")
-        }
-        if isinstance(value, Edit):
-            plain = {"edit": type(value).__name__, **plain}
-        return {key: part for key, part in plain.items() if part is not None}
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
-    if isinstance(value, (bool, int, float, str)) or value is None:
-        return value
-    return str(value)
+    """Plain data of any part: None is left out of records, nothing else is."""
+    kind = type(value)
+    writer = _WRITERS.get(kind)
+    if writer is None:
+        writer = _WRITERS[kind] = _writer(kind)
+    return writer(value)
+
+
+# Types are looked at once, as every mail has hundreds of values.
+_WRITERS: dict[type[Any], Callable[[Any], Any]] = {}
+
+
+def _writer(kind: Any) -> Callable[[Any], Any]:
+    """What writes values of this type."""
+    if kind in (bool, int, float, str, type(None)):
+        return _as_it_is
+    if kind is Domain:
+        return lambda domain: domain.name
+    if kind is bytes:
+        return lambda octets: octets.decode("latin-1")
+    if kind is Stage:
+        return lambda stage: stage.word
+    if issubclass(kind, Enum):
+        return lambda member: member.value
+    if is_dataclass(kind):
+        return _record_writer(kind)
+    if issubclass(kind, Mapping):
+        return lambda mapping: {str(key): _plain(part) for key, part in mapping.items()}
+    if issubclass(kind, tuple | list):
+        return lambda parts: [_plain(part) for part in parts]
+    return str
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _record_writer(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    names = tuple(each.name for each in fields(kind) if not each.name.startswith("_"))
+    head = {"edit": kind.__name__} if issubclass(kind, Edit) else {}
+
+    def write(record: Any) -> dict[str, Any]:
+        data: dict[str, Any] = dict(head)
+        for name in names:
+            part = getattr(record, name)
+            if part is not None:
+                data[name] = _plain(part)
+        return data
+
+    return write
