@@ -85,7 +85,7 @@ def test_valid() -> None:
         ("server:", "server: 5\nmore:", "p.yaml:2:1: server: here stand keys with values"),
         ("identity:", "mail_from_us: dmarc.result == \"pass\"\nidentity:", "p.yaml:6:1: mail_from_us: whose mail it is must be known"),
         ("version: 1", "version: 1\ndecisions: { file: d.db }", "p.yaml:2:14: decisions.file: "),
-        ("version: 1", "version: 1\ndecisions: { file: /d, max_size: 5MB }", "p.yaml:2:24: decisions.max_size: a size has a unit"),
+        ("version: 1", "version: 1\ndecisions: { file: /d, max_size: 5 }", "p.yaml:2:24: decisions.max_size: a size"),
         ("version: 1", "version: 1\ndecisions: { file: /d, keep: headers, personal: false }", "p.yaml:2:1: decisions: keep: headers"),
         ("identity:", "mail_from_us: from_us\nidentity:", "p.yaml:6:1: mail_from_us: whose mail it is must be known"),
         ("version: 1", "version: 1\n? [a]\n: b", "p.yaml:2:3: a key is a plain word"),
