@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filterd.backend.keys import new_key
 from filterd.dkim.key_record import KeyType
@@ -12,6 +14,7 @@ from filterd.engine.policy_tests import MAX_SECONDS, PolicyTestResult, proven, r
 from filterd.policy.conditions import compile_condition
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.load import load
+from filterd.policy.policy_tests import Given
 
 POLICY = """\
 version: 1
@@ -29,6 +32,7 @@ rules:
 """
 BANK = "{ bank.example: v=spf1 ip4:192.0.2.10 -all, _dmarc.bank.example: v=DMARC1; p=reject }"
 SHIPPED = sorted((Path(__file__).parents[2] / "policies").glob("*.yaml"))
+_ONE = load("version: 1\ntests: [{ name: a, expect: { verdict: accept } }]\n", "p.yaml")
 KEY = SigningKey.load(new_key(KeyType.RSA))
 
 
@@ -165,6 +169,17 @@ def test_what_cannot_be_made_is_said(given: str, trouble: str) -> None:
 
     assert (outcome.trouble or "").startswith(trouble)
     assert (outcome.transcript is None) == (trouble != "")
+
+
+@given(
+    st.text(max_size=200), st.text('a.;"()\\ \n\tTXT$', max_size=60), st.lists(st.sampled_from(["a.example", "b.c"]))
+)
+def test_whatever_it_gives_it_ends(text: str, zone: str, domains: list[str]) -> None:
+    entry = {"message": {"text": text}, "dns": f"{zone}\n", "signed_by": domains[:5]}
+    test = replace(_ONE.tests[0], given=Given.model_validate(entry | {"changed": {"body": text}}))
+    (outcome,) = run_tests(_ONE, [test])
+
+    assert outcome.trouble or outcome.transcript
 
 
 def test_the_clock_is_the_tests_own() -> None:
