@@ -13,6 +13,8 @@ from filterd.policy.rules import Policy
 def check_tests(policy: Policy, word: str | None, *, quiet: bool) -> tuple[PolicyTestResult, ...]:
     """Run the tests whose names have `word` in them, whatever its case; print failures unless quiet."""
     chosen = [test for test in policy.tests if word is None or word.lower() in test.name.lower()]
+    if word is not None and not chosen:
+        raise click.UsageError(f"no test of this policy has {word!r} in its name")
     began, outcomes = time.monotonic(), []
     for proven in run_tests(policy, chosen):
         outcomes.append(proven)

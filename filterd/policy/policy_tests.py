@@ -141,9 +141,9 @@ class GivenMessage(MailParts):
 class GivenDns(Section):
     """What DNS says: a master file (RFC 1035), and records by name."""
 
-    file: str | None = None
-    text: str | None = None
-    records: dict[HostName, Records] = Field({})
+    file: str | None = Field(None, description="A master file; a relative path begins at the policy's folder.")
+    text: str | None = Field(None, description="The text of one.")
+    records: dict[HostName, Records] = Field({}, description="Records by name.")
 
 
 Method = Literal["spf", "dkim", "dmarc"]

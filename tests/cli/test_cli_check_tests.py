@@ -54,6 +54,13 @@ def test_some_alone_by_a_word_of_their_names(policy: Path) -> None:
     assert result.stdout.splitlines()[-1].startswith("tests: 1 passed, 2 left out in ")
 
 
+def test_a_word_that_no_name_has_is_misuse(policy: Path) -> None:
+    result = filterd("check", policy, "-k", "nonsense")
+
+    assert result.exit_code == 2
+    assert "no test of this policy has 'nonsense' in its name" in result.stderr
+
+
 def test_none_at_all(policy: Path) -> None:
     result = filterd("check", policy, "--no-tests")
 
