@@ -16,13 +16,13 @@ class Filterd(FilterdProcess):
     """The daemon, for a `with`; it listens at the socket "milter" of the folder.
 
     `policy` is what stands behind `version` and `server`. `access` is the policy's server.socket: whom the socket lets
-    in, by default anybody, as Postfix runs as a user of its own.
+    in, by default anybody, as Postfix runs as a user of its own. `server` is what else stands in that section.
     """
 
     ready_line = '"event": "ready"'
 
-    def __init__(self, folder: Path, policy: str = "", *, access: str = 'mode: "0666"') -> None:
-        super().__init__(folder, policy, server=f"socket: {{ {access} }}", program=_RUN)
+    def __init__(self, folder: Path, policy: str = "", *, access: str = 'mode: "0666"', server: str = "") -> None:
+        super().__init__(folder, policy, server=f"socket: {{ {access} }}, {server}", program=_RUN)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The lines of the log that tell of such an event, oldest first."""

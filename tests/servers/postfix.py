@@ -40,7 +40,7 @@ _PRIVATE = (
 
 
 class Postfix:
-    """One running Postfix. Its milters are asked about what comes in by SMTP.
+    """One running Postfix. Its milters are asked about what comes in by SMTP. `main` is its main.cf.
 
     `milters` is a folder for their sockets, which smtpd reaches from its chroot, too, as "unix:milters/NAME".
     """
@@ -125,7 +125,7 @@ class Postfix:
     def start(self, milters: Sequence[str], settings: Mapping[str, str], chroot: bool) -> None:
         """Writes the configuration and starts Postfix; returns when it listens."""
         self._make_directories()
-        main = {**self._main(milters), **settings}
+        main = self.main = {**self._main(milters), **settings}
         (self._config / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in main.items()))
         (self._config / "master.cf").write_text(self._master(chroot))
         # A main.cf that changed within the last second is read again until it is older.
