@@ -26,7 +26,7 @@ from filterd.policy.facts import Check, Facts, content_facts
 from filterd.policy.results import Results
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
-from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Seal, Sign, Verdict
+from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Seal, Sign, StepOutcome, Verdict
 
 #: A header section with more is refused; Postfix by default lets 102,400 octets a field through.
 MAX_FIELDS = 50_000
@@ -58,6 +58,7 @@ class MailJudgement:
         if fault is not None:
             self._gather.fault("connection", fault)
         self._judgements = list(before)
+        self._told = 0
         self._notes = Notes(runtime)
         self._outbound: Outbound | None = None
         self._signed = Signed()
@@ -174,11 +175,8 @@ class MailJudgement:
 
     def aborted(self) -> None:
         """Tell of a mail that did not reach its end only if a rule refused it: all others are the client's affair."""
-        verdict = next((each.verdict for each in self._judgements if each.verdict.disposition.final), None)
-        if verdict is None and self._policy.envelope_only:
-            # Here the end is often not asked about: what was done to the mail was done all the same.
-            whole = conclusion(self._judgements, self._policy.settings, self._results)
-            verdict = whole if whole.edits or whole.disposition is Disposition.HOLD else None
+        untold = self._judgements[self._told :]
+        verdict = next((each.verdict for each in untold if each.verdict.disposition.final), None)
         if verdict is not None:
             self._record(verdict, completed=False)
 
@@ -240,7 +238,18 @@ class MailJudgement:
             self._gather.fault("decide", error)
             verdict = own_fault(self._policy.settings)
         self._judgements.append(Judgement(stage, verdict, recipient.text if recipient is not None else None))
+        if self._policy.envelope_only and stage < Stage.END_OF_HEADERS:
+            self._tell(verdict, recipient)
         return verdict
+
+    def _tell(self, verdict: Verdict, recipient: ForwardPath | None) -> None:
+        """Where the end of a mail is often not asked about, what is done to it is told of at once."""
+        observed = any(step.outcome is StepOutcome.OBSERVED for step in verdict.steps)
+        if observed or verdict.edits or verdict.disposition.final or verdict.disposition is Disposition.HOLD:
+            self._record(verdict, completed=False)
+            if recipient is not None:
+                self._judgements.pop()
+            self._told = len(self._judgements)
 
     def _guarded(self, stage: Stage, judge: Callable[[], Verdict]) -> Verdict:
         """A fault of our own settles the mail, as the policy has declared: nothing else of it is judged."""

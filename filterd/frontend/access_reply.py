@@ -19,6 +19,7 @@ _PLAIN_DEFERRAL = (450, 451)
 #: The last stage at which rules are judged when Postfix asks there; all before it are judged, too.
 LAST_STAGE = {
     ProtocolState.CONNECT: Stage.CONNECT,
+    ProtocolState.XCLIENT: Stage.CONNECT,
     ProtocolState.EHLO: Stage.HELO,
     ProtocolState.HELO: Stage.HELO,
     # Neither brings a mail.

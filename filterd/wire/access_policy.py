@@ -30,6 +30,7 @@ class ProtocolState(StrEnum):
     """Where in SMTP the question is asked."""
 
     CONNECT = "CONNECT"
+    XCLIENT = "XCLIENT"  #: CONNECT again, for another client: not in the README, but in Postfix
     EHLO = "EHLO"
     HELO = "HELO"
     MAIL = "MAIL"

@@ -236,7 +236,8 @@ def test_who_asks_at_every_stage_is_answered_once() -> None:
         "DUNNO",
         "DUNNO",
     ]
-    assert [(each.transaction.queue_id, each.tags()) for each in desk.told] == [("4Q1", ("c", "r"))]
+    told = [(each.transaction.queue_id, each.tags(), each.completed) for each in desk.told]
+    assert told == [(None, ("r",), False), ("4Q1", ("c", "r"), True)]
     assert desk.reception.live == 1
 
 
@@ -257,7 +258,7 @@ def test_whatever_is_forgotten_between_two_questions_both_are_answered(number: i
     assert desk.ask(second) == ("550 5.7.1 refused by policy (r)" if known and not same_mail else "DUNNO")
 
 
-@pytest.mark.parametrize("state", [CONNECT, HELO, VRFY, ETRN])
+@pytest.mark.parametrize("state", [CONNECT, ProtocolState.XCLIENT, HELO, VRFY, ETRN])
 def test_what_is_no_mail_is_refused_or_let_be(state: ProtocolState) -> None:
     """access(5): before MAIL, Postfix would warn of HOLD, DISCARD and PREPEND, and do nothing."""
     asked = Request(state, client_address="192.0.2.1", recipient="b" if state is VRFY else "")

@@ -90,7 +90,7 @@ RULES = """rules:
 
 def test_a_recipient_is_refused_with_our_text(place: Place, recipient: str) -> None:
     """The same rule, whoever judges it first; with both, the milter never hears of what Postfix has refused."""
-    ours = "milters" in place.postfix.main["smtpd_recipient_restrictions"]
+    ours = "smtpd_recipient_restrictions" in place.postfix.main
 
     def said(code: int, status: str, name: str, text: str) -> tuple[int, bytes]:
         prefix = f"<{name}@example.net>: Recipient address rejected: " if ours else ""
@@ -208,7 +208,7 @@ def test_who_is_asked_at_every_stage_judges_once(dns: str, recipient: str) -> No
     ):
         with pytest.raises(smtplib.SMTPResponseException) as refused:
             postfix.connect("192.0.2.66")
-        assert refused.value.smtp_code == 554 or refused.value.smtp_code == 550
+        assert refused.value.smtp_code == 550
         with postfix.connect(HONEST) as smtp:
             assert smtp.helo("bad.example")[1].endswith(b"refused by policy (at-helo)")
         with postfix.connect(HONEST) as smtp:
@@ -216,17 +216,21 @@ def test_who_is_asked_at_every_stage_judges_once(dns: str, recipient: str) -> No
             for count, data in ((3, MAIL), (1, MAIL + b"x" * 80 + b"\r\n" * 6000), (2, MAIL)):
                 smtp.rset()
                 recipients = [recipient, *(f"r{number}@example.net" for number in range(1, count))]
-                with contextlib.suppress(smtplib.SMTPDataError) as _:
+                with contextlib.suppress(smtplib.SMTPDataError):
                     smtp.sendmail(SENDER, recipients, data)
             assert smtp.verify("somebody")[0] in (250, 252)
-        judged = it.wait_for("judged", 6)
+        judged = it.wait_for("judged", 9)
 
-    assert [(each["rule"], each["completed"] if "completed" in each else "yes") for each in judged] == [
+    assert [(each["rule"], each.get("completed", "yes")) for each in judged] == [
         ("at-connect", "no"),
         ("at-helo", "no"),
         ("at-mail", "no"),
+        # The mark is told of when it is made, and again where the end is asked about.
+        ("-", "no"),
         ("at-data", "no"),
+        ("-", "no"),
         ("at-end", "yes"),
+        ("-", "no"),
         ("-", "yes"),
     ]
     (delivered,) = postfix.maildir(recipient)
