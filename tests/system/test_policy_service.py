@@ -220,6 +220,7 @@ def test_who_is_asked_at_every_stage_judges_once(dns: str, recipient: str) -> No
                     smtp.sendmail(SENDER, recipients, data)
             assert smtp.verify("somebody")[0] in (250, 252)
         judged = it.wait_for("judged", 9)
+        (delivered,) = postfix.maildir(recipient)
 
     assert [(each["rule"], each.get("completed", "yes")) for each in judged] == [
         ("at-connect", "no"),
@@ -233,7 +234,6 @@ def test_who_is_asked_at_every_stage_judges_once(dns: str, recipient: str) -> No
         ("-", "no"),
         ("-", "yes"),
     ]
-    (delivered,) = postfix.maildir(recipient)
     assert delivered.count(b"X-Filterd-Tag: mark\n") == 1
 
 
