@@ -7,6 +7,8 @@ import click
 #: Command, and what it is for: shown by `filterd --help` without importing anything else.
 COMMANDS = {
     "run": "The daemon: judge mail for an MTA.",
+    "reload": "Have the daemon load its policy anew; what became of it.",
+    "status": "How the daemon goes: workers, policy, what it has counted.",
     "check": "Validate a policy; show when its rules run and what they cost.",
     "explain": "Judge a stored mail and say why.",
     "key": "DKIM keys: make them, show their DNS records, see whether they are published.",

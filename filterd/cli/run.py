@@ -2,18 +2,21 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
-from filterd.daemon.listen import ListenError, listen_all
-from filterd.daemon.master import BecomeError, Master, become, default_workers
+from filterd.daemon.listen import ListenError, listen, listen_all
+from filterd.daemon.master import Master
+from filterd.daemon.start import StartError, become, default_workers, listen_for_control, raise_file_limit
 from filterd.daemon.worker import live
 from filterd.engine.policy_tests import proven
 from filterd.engine.runtime import authserv_id
 from filterd.policy.errors import PolicyErrors
+from filterd.policy.rules import Policy
 
 
 @click.command("run")
@@ -41,15 +44,18 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     """
     # The folder may be another when the policy is loaded anew.
     file = file.absolute()
+    log.configure(log.LogFormat(log_format))
     try:
-        policy = proven(load_policy(file))
+        raise_file_limit()
+        policy = _load(file)
         server = policy.server
         listeners = listen_all(server)
+        control = listen_for_control(server)
+        web = listen(server.http, server.socket.group, server.socket.mode) if server.http else None
         become(server.user)
-    except (PolicyErrors, ListenError, BecomeError) as error:
+    except (PolicyErrors, ListenError, StartError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    log.configure(log.LogFormat(log_format))
     if server.user is not None:
         try:
             load_policy(file)
@@ -60,4 +66,9 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     if policy.settings.identity.authserv_id is None:
         log.warning("identity.authserv_id is not set", used=authserv_id(policy))
     count = workers or server.workers or default_workers()
-    sys.exit(Master(policy, lambda: proven(load_policy(file)), live, listeners, count).run())
+    load = partial(_load, file)
+    sys.exit(Master(policy, load, live, listeners, count, control=control, web=web).run())
+
+
+def _load(file: Path) -> Policy:
+    return proven(load_policy(file))

@@ -30,6 +30,10 @@ _MAX_TOLD = 1000
 _told: dict[tuple[str, str], float] = {}
 
 
+# What every line of this process says besides.
+_context: dict[str, object] = {}
+
+
 class LogFormat(StrEnum):
     """How a line is written."""
 
@@ -45,6 +49,7 @@ def configure(form: LogFormat) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _with_context,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             _printable,
             render,
@@ -53,6 +58,11 @@ def configure(form: LogFormat) -> None:
         logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
+
+
+def always(**facts: object) -> None:
+    """From now on, say these in every line of this process: at its end, where the line itself does not say them."""
+    _context.update(facts)
 
 
 def info(event: str, **facts: object) -> None:
@@ -120,6 +130,12 @@ class _Lines:
                 return  # whoever reads the log has gone; mail goes on
 
     info = warning = error = msg
+
+
+def _with_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in _context.items():
+        event.setdefault(key, value)
+    return event
 
 
 def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

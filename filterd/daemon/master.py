@@ -1,70 +1,49 @@
 """The process that starts the others and sees no mail.
 
 Keeps the workers of the current policy alive, starts those of a new one before the old ones go, and lets all go at the
-end. Has no thread, so that it can fork at any time.
+end. Has no thread, so that it can fork at any time, and waits for nobody.
 """
 
 import gc
 import os
-import pwd
 import select
 import signal
+import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
+from typing import Any
 
-from filterd.daemon import log
+from filterd.daemon import http, log
+from filterd.daemon.control import Client, Control
 from filterd.daemon.listen import Listener, Service
 from filterd.daemon.notify import notify
+from filterd.daemon.places import Generation, Place, Worker, WorkerPlace, ended, new_generation
+from filterd.daemon.reload import Outcome, Reload
 from filterd.daemon.signals import ALL, Signals
+from filterd.daemon.status import Past, State, exposition, status
+from filterd.daemon.tally import Tally
 from filterd.daemon.worker import GO_SOON, GO_WHEN_DONE, Start, work
-from filterd.frontend.seats import Seat, seats
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.rules import Policy
 
-# A worker that lived so long did not die of how it began.
-_SETTLED = 10.0
-# How long a place stays empty after so many workers died early, one after the other.
-_DELAYS = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_ALARMING = 4
 # What a worker may take above its limit before it is killed.
 _GRACE = 5.0
-
-
-class BecomeError(Exception):
-    """The process cannot become the user; the message says why."""
-
-
-@dataclass(slots=True)
-class _Place:
-    """A place for one worker. `due` is when it may be filled again, on time.monotonic()."""
-
-    listener: Listener
-    seat: Seat
-    processor: int | None
-    pid: int | None = None
-    ready: bool = False
-    began: float = 0.0
-    due: float = 0.0
-    failures: int = 0
-
-
-@dataclass(slots=True)
-class _Generation:
-    """The workers of one policy."""
-
-    number: int
-    policy: Policy
-    places: list[_Place]
-
-    @property
-    def ready(self) -> bool:
-        return all(place.ready for place in self.places)
+_LOGGED = {
+    Outcome.RELOADED: "reloaded",
+    Outcome.REFUSED: "reload refused, the old policy stays",
+    Outcome.FAILED: "reload failed, the old policy stays",
+    Outcome.OVERTAKEN: "reload overtaken by another",
+    Outcome.STOPPED: "reload ended by stopping",
+}
 
 
 class Master:
-    """Runs `workers` processes at each listener. `limit` is how long, in seconds, mail may take to end at TERM."""
+    """Runs `workers` processes at each listener. `limit` is how long, in seconds, mail may take to end at TERM.
+
+    `control` and `web` are listeners for the operator and for HTTP, None where there are none.
+    """
 
     def __init__(
         self,
@@ -74,6 +53,8 @@ class Master:
         listeners: Sequence[Listener],
         workers: int,
         limit: float = 30.0,
+        control: Listener | None = None,
+        web: Listener | None = None,
     ) -> None:
         self._load = load
         self._start = start
@@ -84,10 +65,21 @@ class Master:
         # Nobody writes to the first: it is readable in the workers when no master is left to hold its other end.
         self._alive_read, self._alive_write = os.pipe()
         self._ready_read, self._ready_write = os.pipe2(os.O_NONBLOCK)
-        self._current = self._generation(1, policy)
+        self._control = Control(control)
+        self._control_listener = control
+        self._web = web
+        self._web_place = Place()
+        self._current = new_generation(1, policy, listeners, workers)
+        self._last_number = 1
         self._announced = False
-        self._next: _Generation | None = None
+        self._next: Generation | None = None
+        #: who asked for the reload that is under way
+        self._asked: list[Client] = []
+        #: every worker that lives, by process id
+        self._living: dict[int, Worker] = {}
         self._leaving: set[int] = set()
+        self._warnings: list[str] = []
+        self._past = Past()
         self._kill_at: float | None = None
 
     def run(self) -> int:
@@ -97,15 +89,16 @@ class Master:
         gc.freeze()
         while self._kill_at is None or self._leaving:
             self._fill()
-            select.select([self._signals.fileno(), self._ready_read], [], [], self._patience())
-            # Taken before looking: a child that ends behind the look wakes the next wait.
-            told = self._signals.take()
+            readers = [self._signals.fileno(), self._ready_read, *self._control.readers()]
+            ready, writable, _ = select.select(readers, self._control.writers(), [], self._patience())
             self._reap()
             self._hear()
+            told = self._signals.take()
             if told & {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
             elif signal.SIGHUP in told and self._kill_at is None:
-                self._reload()
+                self._reload(None)
+            self._control.serve((*ready, *writable), self._answer)
             if self._kill_at is not None and time.monotonic() > self._kill_at:
                 self._kill_at = inf
                 for pid in self._leaving:
@@ -113,27 +106,7 @@ class Master:
         log.info("stopped")
         return 0
 
-    def _generation(self, number: int, policy: Policy) -> _Generation:
-        processors = self._processors(policy)
-        places = [
-            _Place(listener, seat, processor)
-            for listener in self._listeners
-            for seat, processor in zip(seats(self._workers), processors, strict=True)
-        ]
-        return _Generation(number, policy, places)
-
-    def _processors(self, policy: Policy) -> Sequence[int | None]:
-        """Where each worker of a listener is to run.
-
-        The threads of one Python process take turns; handing over across processors costs a third more time (measured).
-        So each worker stays on its own, as long as they can be spread evenly. The native engine hardly ever hands over.
-        """
-        if policy.server.engine == "native" or not hasattr(os, "sched_getaffinity"):
-            return [None] * self._workers
-        ours = sorted(os.sched_getaffinity(0))
-        return ours * (self._workers // len(ours)) if self._workers % len(ours) == 0 else [None] * self._workers
-
-    def _places(self) -> list[tuple[_Generation, _Place]]:
+    def _places(self) -> list[tuple[Generation, WorkerPlace]]:
         generations = [self._current] if self._next is None else [self._current, self._next]
         return [(generation, place) for generation in generations for place in generation.places]
 
@@ -141,25 +114,37 @@ class Master:
         if self._kill_at is not None:
             return
         now = time.monotonic()
-        for generation, place in self._places():
+        for each, place in self._places():
             if place.pid is None and place.due <= now:
-                place.pid, place.ready, place.began = self._fork(generation.policy, place), False, now
+                tally = Tally()
+                place.pid = self._fork(partial(self._work, each, place, tally))
+                place.ready, place.began = False, now
+                self._living[place.pid] = Worker(each.number, now, tally)
+        if self._web is not None and self._web_place.pid is None and self._web_place.due <= now:
+            ours, theirs = socket.socketpair()
+            web = self._web.socket
+            self._web_place.pid, self._web_place.began = self._fork(partial(self._serve_web, web, ours, theirs)), now
+            theirs.close()
+            self._control.adopt(ours)
 
     def _patience(self) -> float | None:
         """How long there is nothing to do unless something happens."""
         moments = [place.due for _, place in self._places() if place.pid is None]
+        if self._web is not None and self._web_place.pid is None:
+            moments.append(self._web_place.due)
         if self._kill_at is not None:
-            moments = [self._kill_at] if self._kill_at < inf else []
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+            moments = [self._kill_at]
+        moment = min([*moments, self._control.until()])
+        return max(0.0, moment - time.monotonic()) if moment < inf else None
 
-    def _fork(self, policy: Policy, place: _Place) -> int:
+    def _fork(self, child: Callable[[], int]) -> int:
         # Until the child has a pipe of its own, a signal to it would be told on ours.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                status = self._work(policy, place)
+                status = child()
             except BaseException as error:  # noqa: BLE001 - nothing of the master may run on in the child
                 log.fault("worker", error)
             finally:
@@ -167,20 +152,36 @@ class Master:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
         return pid
 
-    def _work(self, policy: Policy, place: _Place) -> int:
-        """What runs in the child."""
-        if place.processor is not None:
-            os.sched_setaffinity(0, {place.processor})
+    def _forget(self) -> None:
+        """In a child: give up what is the master's alone."""
         self._signals.close()
+        self._control.close()
         os.close(self._alive_write)
         os.close(self._ready_read)
+
+    def _work(self, generation: Generation, place: WorkerPlace, tally: Tally) -> int:
+        """What runs in a worker."""
+        if place.processor is not None:
+            os.sched_setaffinity(0, {place.processor})
+        self._forget()
+        log.always(generation=generation.number)
         signals = Signals({GO_SOON, GO_WHEN_DONE})
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
-        for other in self._listeners:
-            if other is not place.listener:
+        for other in (*self._listeners, self._web):
+            if other is not None and other is not place.listener:
                 other.socket.close()
         pipes = self._alive_read, self._ready_write
-        return work(policy, place.listener, place.seat, self._start, signals, *pipes, self._limit)
+        return work(generation.policy, place.listener, place.seat, self._start, signals, tally, *pipes, self._limit)
+
+    def _serve_web(self, listener: socket.socket, ours: socket.socket, theirs: socket.socket) -> int:
+        """What runs in the process that serves HTTP."""
+        self._forget()
+        ours.close()
+        for other in self._listeners:
+            other.socket.close()
+        os.close(self._ready_write)
+        http.serve(listener, theirs, self._alive_read)
+        return 0
 
     def _hear(self) -> None:
         """Learn who serves now, and act when a generation is whole."""
@@ -195,7 +196,7 @@ class Master:
         if self._next is not None and self._next.ready:
             old, self._current, self._next = self._current, self._next, None
             self._leave(old, GO_WHEN_DONE)
-            self._reloaded("reloaded")
+            self._reloaded(Outcome.RELOADED, warnings=self._warnings)
         if self._current.ready and not self._announced:
             self._announced = True
             addresses = {
@@ -208,54 +209,92 @@ class Master:
 
     def _reap(self) -> None:
         for generation, place in self._places():
-            how = None if place.pid is None else _ended(place.pid)
+            how = None if place.pid is None else self._ended(place.pid)
             if how is None:
                 continue
             log.warning("worker ended", pid=place.pid, how=how, generation=generation.number)
-            place.pid, place.ready = None, False
-            if generation is not self._next:
-                self._put_off(place)
-                continue
-            self._next = None
-            self._leave(generation, GO_SOON)
-            self._reloaded("reload failed, the old policy stays")
-            break
-        self._leaving = {pid for pid in self._leaving if _ended(pid) is None}
+            self._past.count(("filterd_worker_ends",))
+            self._put_off(place)
+            if generation is self._next:
+                self._next = None
+                self._leave(generation, GO_SOON)
+                self._reloaded(Outcome.FAILED, [f"a worker ended before it was ready ({how}); the log has more"])
+                break
+        if self._web_place.pid is not None and (how := ended(self._web_place.pid)):
+            log.warning("the process that serves HTTP ended", pid=self._web_place.pid, how=how)
+            self._put_off(self._web_place)
+        self._leaving = {pid for pid in self._leaving if self._ended(pid) is None}
 
-    def _put_off(self, place: _Place) -> None:
-        """Decide when a worker that died is replaced: at once, unless it dies again and again."""
-        now = time.monotonic()
-        place.failures = place.failures + 1 if now - place.began < _SETTLED else 0
-        delay = _DELAYS[min(place.failures, len(_DELAYS) - 1)]
-        place.due = now + delay
-        if place.failures >= _ALARMING:
+    def _ended(self, pid: int) -> str | None:
+        how = ended(pid)
+        worker = self._living.pop(pid, None) if how else None
+        if worker is not None:
+            self._past.take(worker.tally)
+        return how
+
+    def _put_off(self, place: Place) -> None:
+        delay = place.put_off()
+        if delay is not None:
             log.error("workers die as soon as they start; see the lines above", next_attempt_in=f"{delay:.0f}s")
 
-    def _reload(self) -> None:
+    def _answer(self, client: Client, request: Mapping[str, Any]) -> None:
+        """Answer somebody at the control socket, or the process that serves HTTP."""
+        match request.get("command"):
+            case "status":
+                self._control.answer(client, status(self._state()))
+            case "metrics":
+                self._control.answer(client, {"text": exposition(self._state())})
+            case "reload" if self._kill_at is None:
+                self._reload(client)
+            case "reload":
+                self._control.answer(client, {"error": "the daemon is stopping"})
+            case _:
+                self._control.answer(client, {"error": "there is no such command"})
+
+    def _state(self) -> State:
+        return State(
+            self._current, self._next, self._living, frozenset(self._leaving), self._past, self._kill_at is not None
+        )
+
+    def _reload(self, client: Client | None) -> None:
+        if self._next is not None:
+            self._leave(self._next, GO_SOON)
+            self._next = None
+            self._reloaded(Outcome.OVERTAKEN)
+        self._asked = [client] if client is not None else []
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             policy = self._load()
         except PolicyErrors as errors:
             for each in errors.errors:
                 log.error("policy", error=str(each))
-            self._reloaded("reload refused, the old policy stays")
+            self._reloaded(Outcome.REFUSED, [str(each) for each in errors.errors])
             return
         except Exception as error:  # noqa: BLE001 - a fault in the new policy's loading must not cost the old one
             log.fault("reload", error)
-            self._reloaded("reload refused, the old policy stays")
+            self._reloaded(Outcome.REFUSED, [f"{type(error).__name__}: {error}"])
             return
+        self._warnings = []
         if policy.server != self._current.policy.server:
-            log.warning("the server section has changed, which takes a restart")
-        if self._next is not None:
-            self._leave(self._next, GO_SOON)
-        self._next = self._generation(self._current.number + 1, policy)
+            self._warnings.append("the server section has changed, which takes a restart")
+        for warning in self._warnings:
+            log.warning(warning)
+        self._last_number += 1
+        self._next = new_generation(self._last_number, policy, self._listeners, self._workers)
 
-    def _reloaded(self, how: str) -> None:
-        tell = log.info if how == "reloaded" else log.warning
-        tell(how, generation=self._current.number, policy=self._current.policy.digest)
-        notify("READY=1")
+    def _reloaded(self, outcome: Outcome, errors: Sequence[str] = (), warnings: Sequence[str] = ()) -> None:
+        current = self._current
+        tell = log.info if outcome is Outcome.RELOADED else log.warning
+        tell(_LOGGED[outcome], generation=current.number, policy=current.policy.digest)
+        done = Reload(time.time(), outcome, current.number, current.policy.digest, tuple(errors), tuple(warnings))
+        self._past.reloaded(done)
+        asked, self._asked = self._asked, []
+        for client in asked:
+            self._control.answer(client, done.to_mapping())
+        if outcome is not Outcome.OVERTAKEN:
+            notify("READY=1")
 
-    def _leave(self, generation: _Generation, how: signal.Signals) -> None:
+    def _leave(self, generation: Generation, how: signal.Signals) -> None:
         for place in generation.places:
             if place.pid is not None:
                 os.kill(place.pid, how)
@@ -269,37 +308,18 @@ class Master:
         log.info("stopping")
         for pid in self._leaving:
             os.kill(pid, GO_SOON)
-        for generation in (self._current, self._next):
-            if generation is not None:
-                self._leave(generation, GO_SOON)
+        for each in (self._current, self._next):
+            if each is not None:
+                self._leave(each, GO_SOON)
+        if self._asked:
+            self._reloaded(Outcome.STOPPED)
+        if self._web_place.pid is not None:
+            os.kill(self._web_place.pid, signal.SIGTERM)
+            self._leaving.add(self._web_place.pid)
+            self._web_place.pid = None
         # The addresses are free at once: the MTA need not wait to learn that nobody is there.
-        for listener in self._listeners:
-            listener.close()
+        self._control.close()
+        for listener in (*self._listeners, self._control_listener, self._web):
+            if listener is not None:
+                listener.close()
         self._kill_at = time.monotonic() + self._limit + _GRACE
-
-
-def become(user: str | None) -> None:
-    """Give up root for the user. Raises BecomeError; does nothing where the process is not root's."""
-    if user is None or os.geteuid() != 0:
-        return
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise BecomeError(f"there is no user {user} (server.user)") from None
-    os.initgroups(user, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
-
-
-def default_workers() -> int:
-    """One for each processor that we may use, and two at least, so that one that dies is missed by nobody."""
-    return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def _ended(pid: int) -> str | None:
-    """How a child ended; None where it goes on."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    if found == 0:
-        return None
-    code = os.waitstatus_to_exitcode(status)
-    return f"status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from math import inf
 
 from filterd.backend.decisions import DecisionWriter
 from filterd.backend.resolver import DnsResolver
-from filterd.daemon import log
+from filterd.daemon import log, metrics
 from filterd.daemon.listen import Listener, Service
 from filterd.daemon.signals import Signals
+from filterd.daemon.tally import Tally
 from filterd.engine.runtime import Runtime, authserv_id
 from filterd.frontend.access_policy import AccessPolicy, envelope_runtime
 from filterd.frontend.conversation import Reception
@@ -84,18 +86,27 @@ def work(
     seat: Seat,
     start: Start,
     signals: Signals,
+    tally: Tally,
     master: int,
     ready: int,
     limit: float,
 ) -> int:
     """Judge mail until told to go; returns the exit status.
 
-    `master` is the end of a pipe that becomes readable when the master is gone, `ready` one to write the process id to
-    when connections are served. `limit` is how long, in seconds, connections may take to end after `GO_SOON`.
+    `tally` takes what is counted. `master` is the end of a pipe that becomes readable when the master is gone, `ready`
+    one to write the process id to when connections are served. `limit` is how long, in seconds, connections may take to
+    end after `GO_SOON`.
     """
-    with start(policy, log.judged) as runtime:
+
+    def record(transcript: Transcript) -> None:
+        log.judged(transcript)
+        tally.add(metrics.counts(transcript))
+        if transcript.fault:
+            tally.note(transcript.at, f"{transcript.transaction.queue_id or '-'}: {transcript.fault}")
+
+    with start(policy, record) as runtime:
         served = envelope_runtime(runtime) if listener.service is Service.POLICY else runtime
-        reception = Reception(served, _report)
+        reception = Reception(served, partial(_report, tally))
         door = open_door(policy, listener, seat, reception)
         # Only the door holds it now, so that it is closed when the door is.
         listener.socket.close()
@@ -116,11 +127,14 @@ def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Recepti
     return Door(listener.socket)
 
 
-def _report(where: str, error: BaseException, conversation: str | None) -> None:
+def _report(tally: Tally, where: str, error: BaseException, conversation: str | None) -> None:
     if isinstance(error, ProtocolError | AccessPolicyError):
         log.warning("connection closed", error=str(error), session=conversation or "-")
+        tally.add([metrics.PROTOCOL_ERROR])
     else:
         log.fault(where, error, session=conversation or "-")
+        tally.add([metrics.fault(where)])
+        tally.note(time.time(), f"{where}: {type(error).__name__}: {error}")
 
 
 def _serve(door: Door | NativeDoor, signals: Signals, stopped: threading.Event) -> None:

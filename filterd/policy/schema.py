@@ -45,6 +45,14 @@ class Server(Section):
         max_length=1,
         description="Where the MTA connects; [] where only the policy service is used.",
     )
+    control: SocketAddress | None = Field(
+        None,
+        description="Where `filterd reload` and `filterd status` reach the daemon, for root and `user` alone: a unix "
+        "socket, by default control.sock in the folder of the milter's.",
+    )
+    http: SocketAddress | None = Field(
+        None, description="Where /metrics, /healthz and /readyz are served; by default nowhere."
+    )
     workers: Workers = Field(None, description="How many processes judge mail; auto is one a processor, two at least.")
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
     engine: Literal["libmilter", "native"] = Field(
@@ -64,6 +72,13 @@ class Server(Section):
         if info.field_name == "milter" and info.data.get("policy_service") == addresses == ():
             raise ValueError("nobody could connect: write an address here, or under server.policy_service")
         return addresses
+
+    @field_validator("control")
+    @classmethod
+    def _control_is_local(cls, address: str | None) -> str | None:
+        if address is not None and not address.startswith("unix:"):
+            raise ValueError("the control socket is a unix socket: unix:/PATH")
+        return address
 
 
 class Identity(Section):

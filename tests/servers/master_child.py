@@ -9,6 +9,7 @@ from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
 from filterd.daemon.listen import listen_all
 from filterd.daemon.master import Master
+from filterd.daemon.start import listen_for_control
 from filterd.daemon.worker import Record
 from filterd.engine.runtime import Runtime
 from filterd.lookup import ZoneResolver
@@ -26,7 +27,8 @@ def main(file: str) -> int:
     log.configure(log.LogFormat.LOGFMT)
     policy = load_policy(Path(file))
     listeners = listen_all(policy.server)
-    return Master(policy, lambda: load_policy(Path(file)), _start, listeners, 2, limit=1.0).run()
+    control = listen_for_control(policy.server)
+    return Master(policy, lambda: load_policy(Path(file)), _start, listeners, 2, limit=1.0, control=control).run()
 
 
 if __name__ == "__main__":
