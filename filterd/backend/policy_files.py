@@ -1,5 +1,8 @@
 """Policy files from disk."""
 
+import os
+import stat
+from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,7 +24,7 @@ def load_policy(path: Path) -> Policy:
         str(path),
         lambda file: load_key(path.parent / file),
         load_public_suffixes,
-        lambda file: _read(path.parent / file),
+        cache(lambda file: _read(path.parent / file)),
     )
 
 
@@ -50,7 +53,10 @@ def _text(path: Path) -> str:
 def _read(path: Path) -> bytes:
     """What a test's file has. Raises ValueError."""
     try:
-        with path.open("rb") as file:
+        # O_NONBLOCK: a FIFO would keep us waiting for its writer.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{path}: is no regular file")
             data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None

@@ -127,6 +127,14 @@ def test_files_are_bounded(tmp_path: Path) -> None:
     assert f"{tmp_path}/large.eml: is larger than 1024 KiB" in filterd("check", file).stderr
 
 
+def test_files_are_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\ntests: [{ name: a, given: { message: pipe }, expect: { verdict: accept } }]\n")
+
+    assert f"{tmp_path}/pipe: is no regular file" in filterd("check", file).stderr
+
+
 def test_what_this_machine_does_not_have_is_no_error(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("version: 1\nserver:\n  user: nobody-of-that-name\n  socket: { group: none-of-that-name }\n")
