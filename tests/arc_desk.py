@@ -9,7 +9,8 @@ from arc_mail import DOMAINS, RSA, key_name, rebuilt, signing_key
 from dkim_mail import NOW, SELECTOR, split
 
 from filterd.dkim.sign import SigningKey
-from filterd.engine.finish import Finished, InsertField
+from filterd.engine.changes import InsertField
+from filterd.engine.finish import Finished
 from filterd.engine.replay import StoredMail, judge
 from filterd.engine.runtime import Clock, Runtime
 from filterd.lookup import Answer, Outcome, Resolver, ZoneResolver

@@ -13,7 +13,9 @@ from filterd.cli.check_machine import machine_warnings
 from filterd.cli.check_tests import check_tests, tests_mapping
 from filterd.engine.policy_tests import PolicyTestResult
 from filterd.mail.transaction import Stage
+from filterd.policy.action_entries import ACTIONS
 from filterd.policy.conditions import FUNCTIONS
+from filterd.policy.edit_words import action_words
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS
 from filterd.policy.rules import Policy, Rule
@@ -21,7 +23,7 @@ from filterd.policy.rules import Policy, Rule
 
 @click.command(name="check")
 @click.argument("policy", type=click.Path(path_type=Path), required=False)
-@click.option("--facts", is_flag=True, help="List the facts and functions that conditions may name.")
+@click.option("--facts", is_flag=True, help="List what conditions may name, and the actions of rules.")
 @click.option("--tests/--no-tests", default=True, help="Whether to run the policy's own tests; they are run.")
 @click.option("-k", "word", metavar="WORD", help="Run only the tests that have this word in their names.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -81,13 +83,18 @@ def _print_facts() -> None:
         click.echo(f"{fact.name:{width}}  {fact.type.value:12}  {fact.stage.word:14}  {fact.doc}{words}")
     for name, (doc, _) in FUNCTIONS.items():
         click.echo(f"{name:{width}}  {'function':12}  {'':14}  {doc}")
+    for name, doc in ACTIONS.items():
+        click.echo(f"{name:{width}}  {'action':12}  {'':14}  {doc}")
 
 
 def _checks(rule: Rule) -> str:
-    names = (*rule.condition.facts, *rule.reply_facts)
+    names = (*rule.condition.facts, *rule.shown_facts)
     return ", ".join(sorted({check.value for name in names if (check := FACTS[name].check)})) or "-"
 
 
 def _action(rule: Rule) -> str:
+    words = [words for edit in rule.edits if (words := action_words(edit))]
+    words += [f"score {rule.score:+g}"] if rule.score is not None else []
+    words += [rule.action] if rule.action else []
     observed = " (observe)" if rule.mode == "observe" else ""
-    return f"{rule.action}{observed}" + (f" {rule.reply}" if rule.reply else "")
+    return ", ".join(words) + observed + (f" {rule.reply}" if rule.reply else "")

@@ -9,8 +9,7 @@ from typing import TextIO
 
 import click
 
-from filterd.mail.endpoint import Endpoint
-from filterd.mta.config import DefaultAction, MtaConfig
+from filterd.mta.config import DefaultAction, Endpoint, MtaConfig
 from filterd.mta.server import BundledMta
 
 

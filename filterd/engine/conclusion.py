@@ -16,4 +16,5 @@ def conclusion(judgements: Sequence[Judgement], settings: PolicyFile, results: R
     decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
     decided = decided or not_judged(settings, results) or Verdict()
     override = next((each.override for each in whole if each.override), None)
-    return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits), override=override)
+    summands = tuple(each for verdict in whole for each in verdict.summands)
+    return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits), (), summands, override)

@@ -44,6 +44,9 @@ def not_signed(reason: Reason | None) -> Verdict:
     return Verdict(Disposition.DEFER, reply, rule)
 
 
+#: Rules took the last recipient away: said aloud, as the MTA would lose such a mail without a word.
+NO_RECIPIENT = Verdict(Disposition.DISCARD, None, "recipients.none-left")
+
 #: The header section is larger than is judged: trying again would not help (RFC 3463 X.3.4).
 HEADER_TOO_LARGE = Verdict(
     Disposition.REJECT, Reply(552, "5.3.4", "the header section is too large"), "header.too-large"

@@ -1,12 +1,10 @@
 """From verdict to changes of the mail, in the one safe order.
 
-What claims to be ours goes first, in descending order (deleting the first copy would renumber the next); then the
-fields that rules add; then Authentication-Results, so that it stands above all others (RFC 8601 4.1, 5); an ARC set
-last, as it seals what is there then (RFC 8617 5.1).
+What claims to be ours goes first; then the edits of rules; then Authentication-Results, so that it stands above all
+others (RFC 8601 4.1, 5); signatures and an ARC set last, as they cover what is there then (RFC 8617 5.1).
 """
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from filterd.arc.verify import ArcCode, ArcResult
@@ -15,43 +13,33 @@ from filterd.authres.format import format_value
 from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
-from filterd.engine.fallback import HEADER_TOO_LARGE
+from filterd.engine.changes import Change, EditedHeader, envelope_changes
+from filterd.engine.fallback import HEADER_TOO_LARGE, NO_RECIPIENT
 from filterd.iprev import IprevResult
 from filterd.mail.domain import Domain
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Transaction
 from filterd.policy.results import Results
-from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddAuthenticationResults, AddField, Seal, Sign, Verdict
+from filterd.policy.verdict import (
+    QUARANTINE_FIELD,
+    TAG_FIELD,
+    AddAuthenticationResults,
+    AddField,
+    PrefixSubject,
+    RemoveField,
+    RewriteField,
+    Seal,
+    Sign,
+    Verdict,
+)
 from filterd.spf.check import SpfResult
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
 # MTAs look for each deleted field from the top. Honest mail has none, or a few from where it was before.
-_MAX_DELETED = 500
+_MAX_TOUCHED = 500
 
-
-@dataclass(frozen=True, slots=True)
-class InsertField:
-    """Insert a field; index 0 is above all others, the MTA's own Received included.
-
-    `value` is the text behind "Name: ", further lines joined by "\\n\\t".
-    """
-
-    index: int
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteField:
-    """Delete the n-th field (from 1, top to bottom) of that name, as they are numbered at that moment."""
-
-    name: str
-    occurrence: int
-
-
-Change = InsertField | DeleteField
-#: Makes an ARC set for the header as it leaves, and for what was found.
-MakeSet = Callable[[Header, AuthenticationResults], tuple[Field, ...]]
+#: Makes fields for the header as it then is: signatures, or an ARC set, to stand above all others in that order.
+MakeFields = Callable[[Header], tuple[Field, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,76 +53,61 @@ class Finished:
 def finish(
     verdict: Verdict,
     header: Header,
+    recipients: Iterable[str],
     found: AuthenticationResults,
     other_ids: frozenset[str],
-    signatures: tuple[Field, ...],
-    seal: MakeSet,
+    sign: MakeFields,
+    seal: MakeFields,
 ) -> Finished:
     """Make the bytes of what the verdict intends. A mail that is not delivered is not changed.
 
-    `found` is what our Authentication-Results say. `other_ids` are authserv-ids of further servers of ours that cannot
-    have seen this mail. `signatures` and what `seal` makes stand above all others, in that order.
+    `recipients` are those of the envelope. `found` is what our Authentication-Results say. `other_ids` are authserv-ids
+    of further servers of ours that cannot have seen this mail.
     """
     if verdict.disposition.final:
         return Finished(verdict)
-    changes: list[Change] = _strip(header, other_ids | {found.authserv_id})
-    if len(changes) > _MAX_DELETED:
-        return Finished(HEADER_TOO_LARGE)
+    edited = _stripped(header, other_ids | {found.authserv_id})
     for edit in verdict.edits:
         match edit:
-            case AddField():
-                changes.append(InsertField(0, edit.name, edit.value))
+            case AddField() | RemoveField() | RewriteField() | PrefixSubject():
+                edited.apply(edit)
             case AddAuthenticationResults():
-                changes.append(InsertField(0, AUTHENTICATION_RESULTS, format_value(found)))
+                edited.insert(AUTHENTICATION_RESULTS, format_value(found))
             case Sign():
-                changes += _on_top(signatures)
+                _put_on_top(edited, sign(edited.header()))
             case Seal():
-                changes += _on_top(seal(_changed(header, changes), found))
-    return Finished(verdict, tuple(changes))
+                _put_on_top(edited, seal(edited.header()))
+    if edited.touched > _MAX_TOUCHED:
+        return Finished(HEADER_TOO_LARGE)
+    envelope, left = envelope_changes(verdict.edits, recipients)
+    if envelope and not left:
+        return Finished(NO_RECIPIENT)
+    return Finished(verdict, (*edited.changes(), *envelope))
 
 
 def strip_only(verdict: Verdict, header: Header, authserv_ids: frozenset[str]) -> Finished:
     """For a mail that could not be judged: whatever else happens, nobody's word passes for ours."""
     if verdict.disposition.final:
         return Finished(verdict)
-    changes = _strip(header, authserv_ids)
-    return Finished(HEADER_TOO_LARGE) if len(changes) > _MAX_DELETED else Finished(verdict, tuple(changes))
+    edited = _stripped(header, authserv_ids)
+    return Finished(HEADER_TOO_LARGE) if edited.touched > _MAX_TOUCHED else Finished(verdict, tuple(edited.changes()))
 
 
-def _strip(header: Header, authserv_ids: frozenset[str]) -> list[Change]:
-    changes: list[Change] = [
-        DeleteField(AUTHENTICATION_RESULTS, occurrence) for occurrence in forged(header, authserv_ids)
-    ]
+def _stripped(header: Header, authserv_ids: frozenset[str]) -> EditedHeader:
+    edited = EditedHeader(header)
+    for occurrence in forged(header, authserv_ids):
+        edited.delete(AUTHENTICATION_RESULTS, occurrence)
     for name in (QUARANTINE_FIELD, TAG_FIELD):
         # Sieve scripts trust these fields, so only we may have written them.
-        changes += [DeleteField(name, occurrence) for occurrence in range(len(header.all(name)), 0, -1)]
-    return changes
+        for occurrence in range(1, len(header.all(name)) + 1):
+            edited.delete(name, occurrence)
+    return edited
 
 
-def _on_top(fields: tuple[Field, ...]) -> list[Change]:
+def _put_on_top(edited: EditedHeader, fields: tuple[Field, ...]) -> None:
     """Insert made fields above all others, in their order."""
-    return [InsertField(0, field.name.decode("ascii"), _value(field)) for field in reversed(fields)]
-
-
-def _value(field: Field) -> str:
-    """A made field's value as a front-end takes it."""
-    return field.value.decode("utf-8").removeprefix(" ").replace("\r\n", "\n")
-
-
-def _changed(header: Header, changes: list[Change]) -> Header:
-    """The header after these changes: deletions by the numbers that fields came with, insertions above all others."""
-    gone = {(each.name.lower().encode(), each.occurrence) for each in changes if isinstance(each, DeleteField)}
-    added = [
-        Field(each.name.encode(), b" " + each.value.replace("\n", "\r\n").encode())
-        for each in reversed(changes)
-        if isinstance(each, InsertField)
-    ]
-    seen: Counter[bytes] = Counter()
-    for field in header:
-        seen[field.key] += 1
-        if (field.key, seen[field.key]) not in gone:
-            added.append(field)
-    return Header.of(added)
+    for field in reversed(fields):
+        edited.insert(field.name.decode("ascii"), field.value.decode().removeprefix(" ").replace("\r\n", "\n"))
 
 
 def said(

@@ -6,6 +6,7 @@ from functools import partial
 
 from filterd.authres.result import AuthenticationResults
 from filterd.authres.trusted import topmost
+from filterd.engine.changes import Change
 from filterd.engine.conclusion import conclusion
 from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
@@ -34,6 +35,10 @@ MAX_HEADER_OCTETS = 8 * 1024 * 1024
 
 _CONTINUE = Verdict()
 _SPF = frozenset({Check.SPF})
+
+
+class NotOfferedError(Exception):
+    """The MTA does not offer a change that the mail needs: it is not delivered as if it had been made."""
 
 
 class MailJudgement:
@@ -151,14 +156,14 @@ class MailJudgement:
         else:
             self._gather.body(chunk)
 
-    def end(self, queue_id: str | None) -> Finished:
-        """The mail is complete."""
+    def end(self, queue_id: str | None, lacks: frozenset[type[Change]] = frozenset()) -> Finished:
+        """The mail is complete. `lacks` are the changes that the MTA does not offer."""
         self._adopt(queue_id)
         began = self._runtime.clock.monotonic()
         if self._author is None and self._refused is None:
             # An MTA that sends no end of headers: a message without header section.
             self.content(Header(), queue_id)
-        finished = self._finished(self._header or Header())
+        finished = self._finished(self._header or Header(), lacks)
         self._notes.times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
         self._record(finished.verdict, completed=True)
         return finished
@@ -180,20 +185,25 @@ class MailJudgement:
         if verdict is not None:
             self._record(verdict, completed=False)
 
-    def _finished(self, header: Header) -> Finished:
+    def _finished(self, header: Header, lacks: frozenset[type[Change]]) -> Finished:
         authserv_id, other_ids = self._runtime.authserv_id, self._runtime.other_ids - self._seen_by
         try:
             if self._refused is not None:
                 return self._unjudged(self._refused, header)
             self._judge(Stage.END_OF_MESSAGE)
             verdict = self._conclusion()
-            if self._outbound is not None and not verdict.disposition.final:
-                outbound = self._outbound
-                self._signed = self._notes.timed("sign", lambda: self._sign(outbound, self._header))
-                verdict = not_signed(self._signed.unsigned) if self._signed.defer else verdict
             # Behind a relay of ours, what was judged is the connection that the relay took.
             found = said(authserv_id, self._origin or self._transaction, self._results, verdict.override)
-            return finish(verdict, header, found, other_ids, self._signed.fields, self._seal)
+            recipients = [each.text for each in self._recipients]
+            finished = finish(
+                verdict, header, recipients, found, other_ids, self._sign, lambda edited: self._seal(edited, found)
+            )
+            if self._signed.defer:
+                return Finished(not_signed(self._signed.unsigned))
+            missing = next((each for each in finished.changes if type(each) in lacks), None)
+            if missing is not None:
+                raise NotOfferedError(f"the MTA does not let filterd make a change that the policy asks for: {missing}")
+            return finished
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("finish", error)
             return self._unjudged(own_fault(self._policy.settings), header)
@@ -204,12 +214,18 @@ class MailJudgement:
         other_ids = self._runtime.other_ids - self._seen_by
         return strip_only(verdict, header, other_ids | {self._runtime.authserv_id})
 
-    def _sign(self, outbound: Outbound, header: Header | None) -> Signed:
-        runtime = self._runtime
-        signed = outbound.finish(header, int(runtime.clock.now()), runtime.publications, self._notes.resolver())
-        if signed.fault:
-            self._gather.faults.append(signed.fault)
-        return signed
+    def _sign(self, header: Header) -> tuple[Field, ...]:
+        runtime, outbound = self._runtime, self._outbound
+        if outbound is None:
+            return ()
+        now, memory = int(runtime.clock.now()), runtime.publications
+        self._signed = self._notes.timed(
+            "sign",
+            lambda: outbound.finish(header if self._header is not None else None, now, memory, self._notes.resolver()),
+        )
+        if self._signed.fault:
+            self._gather.faults.append(self._signed.fault)
+        return self._signed.fields
 
     def _seal(self, header: Header, found: AuthenticationResults) -> tuple[Field, ...]:
         runtime, chain = self._runtime, self._results.arc
@@ -227,6 +243,10 @@ class MailJudgement:
         if self._policy.sealer and not self._from_us:
             intentions.append(Seal())
         return replace(verdict, edits=(*verdict.edits, *intentions))
+
+    def _whole(self) -> list[Judgement]:
+        """The judgements of the whole mail, not of one recipient."""
+        return [each for each in self._judgements if each.recipient is None]
 
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
         self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
@@ -277,6 +297,7 @@ class MailJudgement:
             self._trusted,
             self._found,
             self._gather.unknown,
+            tuple(each for judgement in self._whole() for each in judgement.verdict.summands),
         )
 
     def _whole_transaction(self) -> Transaction:
@@ -286,9 +307,7 @@ class MailJudgement:
         return self._transaction
 
     def _decided(self) -> bool:
-        return any(
-            each.verdict.disposition is not Disposition.CONTINUE and each.recipient is None for each in self._judgements
-        )
+        return any(each.verdict.disposition is not Disposition.CONTINUE for each in self._whole())
 
     def _run(self, checks: frozenset[Check]) -> None:
         """Run what is needed and was not run yet. Mail from us is not judged as a stranger's."""

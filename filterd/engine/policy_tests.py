@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from filterd.engine.finish import DeleteField, Finished, InsertField
+from filterd.engine.changes import DeleteField, InsertField
+from filterd.engine.finish import Finished
 from filterd.engine.made_mail import Made, MadeMailError, ThrowAwayKeys, made
 from filterd.engine.networks import within
 from filterd.engine.replay import judge
@@ -124,9 +125,9 @@ def _results(policy: Policy, expect: Expect, given: Made, transcript: Transcript
     facts = _facts(policy, given, transcript)
     for name, expected in expect.results.items():
         fact = fact_of(name)
-        value = facts.value(fact.name, transcript.results) if fact else None
-        if fact is None or value is None:
-            yield Mismatch(name, _shown(expected), facts.why_not(fact.name) if fact else "no fact")
+        value = fact.read(facts, transcript.results) if fact else None
+        if value is None:
+            yield Mismatch(name, _shown(expected), "was not found out")
             continue
         values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
         if sorted(values) != sorted(expected):
@@ -148,7 +149,6 @@ def _facts(policy: Policy, given: Made, transcript: Transcript) -> Facts:
         author,
         may_write_as(policy.settings.senders, transaction.user, author),
         transcript.size,
-        transcript.trusted,
     )
 
 

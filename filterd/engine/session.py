@@ -7,6 +7,7 @@ its stage; whether the MTA waits for it is the front-end's to know (`Runtime.jud
 from collections.abc import Sequence
 from dataclasses import replace
 
+from filterd.engine.changes import Change
 from filterd.engine.fallback import own_fault
 from filterd.engine.finish import Finished
 from filterd.engine.judgement import MailJudgement
@@ -88,10 +89,13 @@ class MailSession:
         if self._mail:
             self._mail.body(chunk)
 
-    def end_of_message(self, queue_id: str | None) -> Finished:
-        """The mail is complete: the last verdict, and what to change."""
+    def end_of_message(self, queue_id: str | None, lacks: frozenset[type[Change]] = frozenset()) -> Finished:
+        """The mail is complete: the last verdict, and what to change.
+
+        `lacks` are the changes that the MTA does not offer.
+        """
         mail, self._mail = self._mail, None
-        return mail.end(queue_id) if mail else Finished(_CONTINUE)
+        return mail.end(queue_id, lacks) if mail else Finished(_CONTINUE)
 
     def end_of_envelope(self, queue_id: str | None, size: int) -> Verdict:
         """The mail is complete, and was not shown: it has `size` octets."""

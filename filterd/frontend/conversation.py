@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from filterd.engine.changes import NEEDED, Change, DeleteField, InsertField
 from filterd.engine.fallback import own_fault
 from filterd.engine.finish import Finished, strip_only
 from filterd.engine.judgement import MAX_FIELDS, MAX_HEADER_OCTETS
@@ -40,7 +41,7 @@ class Session(Protocol):
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict: ...
     def end_of_headers(self, fields: Sequence[Field], queue_id: str | None) -> Verdict: ...
     def body(self, chunk: bytes) -> None: ...
-    def end_of_message(self, queue_id: str | None) -> Finished: ...
+    def end_of_message(self, queue_id: str | None, lacks: frozenset[type[Change]]) -> Finished: ...
     def end_of_envelope(self, queue_id: str | None, size: int) -> Verdict: ...
     def abort(self) -> None: ...
     def close(self) -> None: ...
@@ -79,6 +80,9 @@ class Reception:
         self._open_session = open_session
         self._judged = frozenset(stage for stage in Stage if runtime.judges(stage))
         self._fallback = own_fault(runtime.policy.settings)
+        asked = (NEEDED[edit] for edit in runtime.policy.edits)
+        #: The changes that mails may need.
+        self.changes = frozenset({InsertField, DeleteField}).union(*asked)
         self._count = threading.Lock()
         self._live = 0
 
@@ -137,6 +141,8 @@ class Conversation:
         self._header: list[Field] = []
         self._header_size = 0
         self._header_ended = False
+        #: The changes that this MTA does not offer.
+        self.lacks: frozenset[type[Change]] = frozenset()
         # Two, as each belongs to one side: what never reached the strand, and what came to be on it.
         self._lost: Verdict | None = None
         self._settled: Verdict | None = None
@@ -287,7 +293,7 @@ class Conversation:
     def _finish(self, fields: Sequence[Field], queue_id: str | None) -> Finished:
         if self._settled is None:
             try:
-                return self._session.end_of_message(queue_id)
+                return self._session.end_of_message(queue_id, self.lacks)
             except BaseException as error:  # noqa: BLE001 - as above
                 self._settled = self._fault("end_of_message", error)
         self._quietly("abort", self._session.abort)

@@ -11,15 +11,17 @@ our code: see `_Undecodable`.
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import wraps
+from functools import reduce, wraps
+from operator import or_
 from types import TracebackType
 from typing import Any
 
 import milter as libmilter
 
+from filterd.engine import changes
 from filterd.frontend import milter_facts as facts
 from filterd.frontend.conversation import Conversation, Reception
-from filterd.frontend.milter_reply import Action, answer, edits
+from filterd.frontend.milter_reply import Action, HeaderEdit, MilterEdit, answer, edits
 from filterd.mail.transaction import ForwardPath, ReversePath, Stage
 from filterd.policy.verdict import Verdict
 
@@ -30,7 +32,14 @@ _RESULTS: dict[Action, int] = {
     Action.DEFER: libmilter.TEMPFAIL,
     Action.DISCARD: libmilter.DISCARD,
 }
-_ACTIONS: int = libmilter.ADDHDRS | libmilter.CHGHDRS | libmilter.QUARANTINE
+_FLAGS: dict[type[changes.Change], int] = {
+    changes.InsertField: libmilter.ADDHDRS,
+    changes.ChangeField: libmilter.CHGHDRS,
+    changes.DeleteField: libmilter.CHGHDRS,
+    changes.AddRecipient: libmilter.ADDRCPT,
+    changes.DeleteRecipient: libmilter.DELRCPT,
+    changes.ChangeSender: libmilter.CHGFROM,
+}
 _ALWAYS: int = libmilter.P_NR_HDR | libmilter.P_NR_BODY | libmilter.P_NOUNKNOWN | libmilter.P_HDR_LEADSPC
 _NO_REPLY: dict[Stage, int] = {
     Stage.CONNECT: libmilter.P_NR_CONN,
@@ -90,6 +99,7 @@ class MilterFrontend:
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
+        self._actions = libmilter.QUARANTINE | reduce(or_, (_FLAGS[each] for each in reception.changes))
         self._protocol = _ALWAYS | sum(bit for stage, bit in _NO_REPLY.items() if not reception.judges(stage))
 
     def register(self) -> None:
@@ -98,7 +108,7 @@ class MilterFrontend:
         # libmilter would lose its place in the protocol.
         libmilter.set_exception_policy(libmilter.CONTINUE)
         sys.excepthook = _take_undecodable(sys.excepthook)
-        libmilter.set_flags(_ACTIONS)
+        libmilter.set_flags(self._actions)
         libmilter.set_connect_callback(self._connect)
         libmilter.set_helo_callback(self._helo)
         libmilter.set_envfrom_callback(self._mail)
@@ -115,10 +125,12 @@ class MilterFrontend:
         try:
             # A bit that the MTA did not offer would end the connection. Lists of macros are not asked for: Postfix
             # takes one list as all lists, and its defaults have what is read here.
-            options[0] &= _ACTIONS
+            options[0] &= self._actions
             options[1] &= self._protocol
             options[2] = options[3] = 0
-            link = _Link(context, self._reception.open(), bool(options[1] & libmilter.P_HDR_LEADSPC))
+            conversation = self._reception.open()
+            conversation.lacks = frozenset(each for each in self._reception.changes if not options[0] & _FLAGS[each])
+            link = _Link(context, conversation, bool(options[1] & libmilter.P_HDR_LEADSPC))
             context.setpriv(link)
             _LINK.set(link)
         except BaseException as error:  # noqa: BLE001 - see _callback
@@ -168,10 +180,7 @@ class MilterFrontend:
     def _end_of_message(self, link: _Link) -> Verdict:
         finished = link.conversation.end_of_message(link.macro("i"))
         for edit in edits(finished.changes, leading_space=link.leading_space):
-            if edit.insert:
-                link.context.addheader(edit.name, edit.value, edit.index)
-            else:
-                link.context.chgheader(edit.name, edit.index, edit.value)
+            _carry_out(link.context, edit)
         return finished.verdict
 
     @_callback(None)
@@ -206,6 +215,20 @@ class MilterFrontend:
         except BaseException as second:  # noqa: BLE001 - see _callback
             self._reception.fault(where, second)
             return int(libmilter.TEMPFAIL)
+
+
+def _carry_out(context: Any, edit: MilterEdit) -> None:
+    match edit:
+        case HeaderEdit(insert=True):
+            context.addheader(edit.name, edit.value, edit.index)
+        case HeaderEdit():
+            context.chgheader(edit.name, edit.index, edit.value)
+        case changes.AddRecipient(address):
+            context.addrcpt(address)
+        case changes.DeleteRecipient(address):
+            context.delrcpt(address)
+        case changes.ChangeSender(address):
+            context.chgfrom(address)
 
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]

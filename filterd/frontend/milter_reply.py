@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from filterd.engine.finish import Change, InsertField
+from filterd.engine.changes import (
+    AddRecipient,
+    Change,
+    ChangeField,
+    ChangeSender,
+    DeleteField,
+    DeleteRecipient,
+    InsertField,
+)
 from filterd.mail.reply import Reply, printable
 from filterd.mail.transaction import Stage
 from filterd.policy.verdict import Disposition, Verdict
@@ -52,6 +60,10 @@ class HeaderEdit:
     value: str | None = None
 
 
+#: Addresses have their angle brackets.
+MilterEdit = HeaderEdit | AddRecipient | DeleteRecipient | ChangeSender
+
+
 def answer(verdict: Verdict, stage: Stage) -> Answer:
     """Translate the verdict of a stage."""
     match verdict.disposition:
@@ -75,15 +87,25 @@ def answer(verdict: Verdict, stage: Stage) -> Answer:
             return Answer(Action.CONTINUE)
 
 
-def edits(changes: Iterable[Change], *, leading_space: bool) -> tuple[HeaderEdit, ...]:
+def edits(changes: Iterable[Change], *, leading_space: bool) -> tuple[MilterEdit, ...]:
     """Translate changes, in their order. `leading_space`: whether the MTA leaves the space behind the colon to us."""
-    lead = " " if leading_space else ""
-    return tuple(
-        HeaderEdit(True, each.name, each.index, lead + field_text(each.value))
-        if isinstance(each, InsertField)
-        else HeaderEdit(False, each.name, each.occurrence)
-        for each in changes
-    )
+    return tuple(_edit(each, " " if leading_space else "") for each in changes)
+
+
+def _edit(change: Change, lead: str) -> MilterEdit:
+    match change:
+        case InsertField(index, name, value):
+            return HeaderEdit(True, name, index, lead + field_text(value))
+        case ChangeField(name, occurrence, value):
+            return HeaderEdit(False, name, occurrence, lead + field_text(value))
+        case DeleteField(name, occurrence):
+            return HeaderEdit(False, name, occurrence)
+        case AddRecipient(address):
+            return AddRecipient(f"<{address}>")
+        case DeleteRecipient(address):
+            return DeleteRecipient(f"<{address}>")
+        case ChangeSender(address):
+            return ChangeSender(f"<{address}>")
 
 
 def field_text(value: str) -> str:

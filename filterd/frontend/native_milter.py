@@ -7,24 +7,29 @@ It is called on a thread that may block: the engine runs in the call. It reads a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Any
 
+from filterd.engine import changes
 from filterd.frontend import milter_facts as facts
 from filterd.frontend.conversation import Reception
 from filterd.frontend.milter_reply import Action as Answered
-from filterd.frontend.milter_reply import HeaderEdit, answer, edits
+from filterd.frontend.milter_reply import HeaderEdit, MilterEdit, answer, edits
 from filterd.mail.transaction import ForwardPath, ReversePath, Stage
 from filterd.policy.verdict import Verdict
 from filterd.wire.milter import (
     Abort,
     Accept,
     Action,
+    AddRecipient,
     BodyChunk,
     ChangeHeader,
+    ChangeSender,
     Connect,
     Continue,
     Data,
+    DeleteRecipient,
     Discard,
     EndOfHeaders,
     EndOfMessage,
@@ -50,7 +55,14 @@ from filterd.wire.milter_codec import Decoder, ProtocolError, encode, letter
 from filterd.wire.milter_state import EDITS, NOT_ANSWERED, Order, is_answered
 
 _NEWEST, _OLDEST = 6, 2
-_ACTIONS = Action.ADD_HEADER | Action.CHANGE_HEADER | Action.QUARANTINE
+_FLAGS: dict[type[changes.Change], Action] = {
+    changes.InsertField: Action.ADD_HEADER,
+    changes.ChangeField: Action.CHANGE_HEADER,
+    changes.DeleteField: Action.CHANGE_HEADER,
+    changes.AddRecipient: Action.ADD_RECIPIENT,
+    changes.DeleteRecipient: Action.DELETE_RECIPIENT,
+    changes.ChangeSender: Action.CHANGE_SENDER,
+}
 _ALWAYS = Protocol.NO_REPLY_HEADER | Protocol.NO_REPLY_BODY | Protocol.NO_UNKNOWN | Protocol.LEADING_SPACE
 _STAGES: dict[type[Packet], Stage] = {
     Connect: Stage.CONNECT,
@@ -84,9 +96,10 @@ class _Terms:
     protocol: Protocol
     leading_space: bool
     answered: frozenset[type[Packet]]
+    lacks: frozenset[type[changes.Change]]
 
 
-_NOTHING_YET = _Terms(b"", Action(0), Protocol(0), False, frozenset())
+_NOTHING_YET = _Terms(b"", Action(0), Protocol(0), False, frozenset(), frozenset())
 
 
 class NativeMilter:
@@ -163,6 +176,7 @@ class NativeMilter:
 
     def _negotiate(self, packet: Negotiate) -> bytes:
         self._terms = _terms(self._reception, packet.version, packet.actions, packet.protocol)
+        self._conversation.lacks = self._terms.lacks
         return self._terms.reply
 
     def _note(self, packet: Macros) -> bytes:
@@ -231,6 +245,7 @@ class NativeMilter:
         self._macros.clear()
         self._conversation.close()
         self._conversation = self._reception.open(direct=True)
+        self._conversation.lacks = self._terms.lacks
         return b""
 
 
@@ -264,15 +279,25 @@ def _terms(reception: Reception, version: int, actions: Action, protocol: Protoc
             wanted |= NOT_ANSWERED[kind]
     # A bit that the MTA did not offer would end the connection. Lists of macros are not asked for: Postfix takes one
     # list as all lists, and its defaults have what is read here.
-    actions, protocol = actions & _ACTIONS, protocol & wanted
+    needed = reduce(or_, (_FLAGS[each] for each in reception.changes), Action.QUARANTINE)
+    actions, protocol = actions & needed, protocol & wanted
     answered = frozenset(kind for kind in _TAKE if is_answered(kind, protocol))
     reply = encode(Negotiate(min(version, _NEWEST), actions, protocol))
-    return _Terms(reply, actions, protocol, Protocol.LEADING_SPACE in protocol, answered)
+    lacks = frozenset(each for each in reception.changes if _FLAGS[each] not in actions)
+    return _Terms(reply, actions, protocol, Protocol.LEADING_SPACE in protocol, answered, lacks)
 
 
-def _packet(edit: HeaderEdit) -> Packet:
-    name, value = edit.name.encode(), (edit.value or "").encode()
-    return InsertHeader(edit.index, name, value) if edit.insert else ChangeHeader(edit.index, name, value)
+def _packet(edit: MilterEdit) -> Packet:
+    match edit:
+        case changes.AddRecipient(address):
+            return AddRecipient(address.encode())
+        case changes.DeleteRecipient(address):
+            return DeleteRecipient(address.encode("utf-8", "surrogateescape"))
+        case changes.ChangeSender(address):
+            return ChangeSender(address.encode())
+        case HeaderEdit():
+            name, value = edit.name.encode(), (edit.value or "").encode()
+            return InsertHeader(edit.index, name, value) if edit.insert else ChangeHeader(edit.index, name, value)
 
 
 def _text(octets: bytes) -> str | None:

@@ -24,6 +24,7 @@ _ERROR = re.compile(r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): (?P<text>.*)
 _TYPES = {
     FactType.BOOL: cel.Type.BOOL,
     FactType.INT: cel.Type.INT,
+    FactType.DOUBLE: cel.Type.DOUBLE,
     FactType.STRING: cel.Type.STRING,
     FactType.STRINGS: cel.Type.List(cel.Type.STRING),
 }
@@ -177,6 +178,30 @@ def _under(name: str, domain: str) -> bool:
         return Domain.parse(name).under(Domain.parse(domain))
     except DomainError:
         return False
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises ConditionError where RE2 cannot compile the pattern."""
+    try:
+        found_in(pattern, "")
+    except EvaluationError as error:
+        raise ConditionError(
+            1, 1, f"no regular expression: {str(error).rpartition('regular expression: ')[2]}"
+        ) from None
+
+
+def found_in(pattern: str, text: str) -> bool:
+    """Whether a regular expression is found in the text, in time linear to it (RE2). Raises EvaluationError."""
+    found = _search().eval(data={"text": text, "pattern": pattern}).value()
+    if not isinstance(found, bool):
+        raise EvaluationError(str(found))
+    return found
+
+
+@cache
+def _search() -> cel.Expression:
+    variables = {"text": cel.Type.STRING, "pattern": cel.Type.STRING}
+    return cel.NewEnv(variables=variables).compile("text.matches(pattern)")
 
 
 FUNCTIONS = {

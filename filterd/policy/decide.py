@@ -6,10 +6,23 @@ from filterd.dmarc.evaluate import DmarcCode
 from filterd.mail.reply import Reply, printable
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import EvaluationError
-from filterd.policy.facts import FACTS, Facts, FactValue
+from filterd.policy.facts import FACTS, SCORE, Facts, FactValue
 from filterd.policy.results import Results
-from filterd.policy.rules import REPLY_FIELD, Action, Mode, Policy, Rule
-from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddField, Disposition, Edit, Step, StepOutcome, Verdict
+from filterd.policy.rules import FACT_FIELD, Mode, Policy, Rule
+from filterd.policy.verdict import (
+    QUARANTINE_FIELD,
+    AddField,
+    Disposition,
+    Edit,
+    PrefixSubject,
+    RewriteField,
+    RuleEdit,
+    Step,
+    StepOutcome,
+    Summand,
+    Verdict,
+    score_of,
+)
 
 Values = dict[str, FactValue | None]
 
@@ -31,6 +44,7 @@ def _decided(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Ve
     values: Values = {name: facts.value(name, results) for name in policy.facts[stage]}
     steps: list[Step] = []
     edits: list[Edit] = []
+    summands: list[Summand] = []
     decided: Rule | None = None
     for rule in rules:
         if decided is not None:
@@ -40,16 +54,18 @@ def _decided(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Ve
         steps.append(step)
         if step.outcome is not StepOutcome.FIRED:
             continue
-        if rule.action is Action.TAG:
-            edits.append(AddField(TAG_FIELD, rule.name))
-        else:
-            decided = rule
-    if decided is None:
-        return Verdict(edits=tuple(edits), steps=tuple(steps))
-    disposition = decided.action.disposition or Disposition.CONTINUE
+        if rule.score is not None:
+            summands.append(Summand(rule.name, rule.score))
+            values[SCORE] = score_of((*facts.summands, *summands))
+        edits += [_filled(edit, values) for edit in rule.edits]
+        decided = rule if rule.action else None
+    if decided is None or decided.action is None:
+        return Verdict(edits=tuple(edits), steps=tuple(steps), summands=tuple(summands))
+    disposition = decided.action.disposition
     if disposition is Disposition.QUARANTINE:
         edits.append(AddField(QUARANTINE_FIELD, decided.name))
-    return Verdict(disposition, _reply(decided, values), decided.name, tuple(edits), tuple(steps))
+    reply = _reply(decided, values)
+    return Verdict(disposition, reply, decided.name, tuple(edits), tuple(steps), tuple(summands))
 
 
 def whose(policy: Policy, facts: Facts) -> bool:
@@ -86,5 +102,31 @@ def _try(rule: Rule, facts: Facts, values: Values) -> Step:
 def _reply(rule: Rule, values: Values) -> Reply | None:
     if rule.reply is None:
         return None
-    text = REPLY_FIELD.sub(lambda field: str(values.get(field[1]) or ""), rule.reply.text)
-    return Reply(rule.reply.code, rule.reply.status, printable(text))
+    return Reply(rule.reply.code, rule.reply.status, printable(_fill(rule.reply.text, values)))
+
+
+def _filled(edit: RuleEdit, values: Values) -> RuleEdit:
+    match edit:
+        case AddField() | RewriteField():
+            return replace(edit, value=_fill(edit.value, values))
+        case PrefixSubject():
+            return replace(edit, text=_fill(edit.text, values))
+    return edit
+
+
+def _fill(text: str, values: Values) -> str:
+    return FACT_FIELD.sub(lambda field: _text(values.get(field[1])), text)
+
+
+def _text(value: FactValue | None) -> str:
+    """A fact within a text; empty where it could not be had."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return f"{value:g}"
+        case list():
+            return ", ".join(value)
+    return str(value)

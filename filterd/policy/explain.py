@@ -6,8 +6,9 @@ from filterd.arc.verify import ArcResult, Hop
 from filterd.dmarc.evaluate import DmarcResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
+from filterd.policy.edit_words import edit_words
 from filterd.policy.transcript import Judgement, Transcript
-from filterd.policy.verdict import AddField, Disposition, Step, StepOutcome
+from filterd.policy.verdict import Disposition, Step, StepOutcome, score_of
 
 _WORDS = {
     Disposition.CONTINUE: "accepted: no rule decided",
@@ -47,8 +48,12 @@ def _lines(transcript: Transcript) -> Iterator[str]:
     for rule, recipient in transcript.refused_recipients():
         yield f"refused   <{printable_text(recipient)}> by {rule}"
     for edit in verdict.edits:
-        if isinstance(edit, AddField):
-            yield f"adds      {edit.name}: {edit.value}"
+        words = edit_words(edit)
+        if words:
+            yield printable_text(words)
+    if verdict.summands:
+        parts = ", ".join(f"{each.source} {each.number:+g}" for each in verdict.summands)
+        yield f"score     {score_of(verdict.summands):g} = {printable_text(parts)}"
     if transcript.fault:
         yield f"fault     {printable_text(transcript.fault)}"
     yield ""

@@ -21,6 +21,7 @@ from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.transaction import ForwardPath, Stage, Transaction
 from filterd.policy.results import Results
+from filterd.policy.verdict import Summand, score_of
 from filterd.spf.check import SpfCode
 
 
@@ -40,11 +41,12 @@ class FactType(StrEnum):
 
     BOOL = "bool"
     INT = "int"
+    DOUBLE = "double"
     STRING = "string"
     STRINGS = "list(string)"
 
 
-FactValue = bool | int | str | list[str]
+FactValue = bool | int | float | str | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Facts:
     None before the end of headers, `size` (octets, header and body) before the end of message. `trusted` is what
     another server of ours found; None where there is none, or no rule asks. Where a mail is judged again by its record,
     `recorded` are facts of a content that was not kept, and `unknown` says of facts and checks why they are not known.
+    `summands` are what earlier stages and checks add to the score.
     """
 
     transaction: Transaction
@@ -69,6 +72,7 @@ class Facts:
     trusted: AuthenticationResults | None = None
     recorded: Mapping[str, object] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
+    summands: tuple[Summand, ...] = ()
 
     def value(self, name: str, results: Results) -> "FactValue | None":
         """A fact by its name; None where it could not be had."""
@@ -179,6 +183,8 @@ _REQUEST_WORDS = ("", *(request.value for request in Request))
 _AUTHOR_WORDS = ("", "author.missing", "author.several-fields", "author.several", "author.malformed")
 
 _S, _B, _I, _L = FactType.STRING, FactType.BOOL, FactType.INT, FactType.STRINGS
+#: The fact that grows while the rules of a stage are asked.
+SCORE = "score"
 
 FACTS: dict[str, Fact] = {
     fact.name: fact
@@ -277,6 +283,10 @@ FACTS: dict[str, Fact] = {
         Fact(
             "message.size", _I, Stage.END_OF_MESSAGE, "Octets of header and body.",
             lambda f, r: f.size,
+        ),
+        Fact(
+            SCORE, FactType.DOUBLE, Stage.END_OF_MESSAGE, "The sum of all `score` actions of the rules before.",
+            lambda f, r: score_of(f.summands),
         ),
         Fact(
             "spf.result", _S, Stage.MAIL, "SPF of the envelope sender (RFC 7208).",

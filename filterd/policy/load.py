@@ -11,7 +11,7 @@ from filterd.mail.domain import Domain
 from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
-from filterd.policy.load_rules import load_condition, load_rule, own_rule
+from filterd.policy.load_rules import load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
 from filterd.policy.nodes import Document
 from filterd.policy.rules import Policy
@@ -65,12 +65,13 @@ def load(
     suffixes = _suffixes(document, settings, read_suffixes, faults)
     rules = [own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
     rules += [load_rule(document, index, entry, faults) for index, entry in enumerate(settings.rules)]
+    rules += score_rules(document, settings.score, faults)
     tests = load_tests(document, settings.tests, [rule.name for rule in rules], read_file, faults)
     if faults:
         raise PolicyErrors(faults)
     staged = {stage: tuple(rule for rule in rules if rule.stage is stage) for stage in Stage}
     facts = {
-        stage: tuple(sorted({name for rule in staged[stage] for name in (*rule.condition.facts, *rule.reply_facts)}))
+        stage: tuple(sorted({name for rule in staged[stage] for name in (*rule.condition.facts, *rule.shown_facts)}))
         for stage in Stage
     }
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -11,7 +11,14 @@ from filterd.policy.policy_tests import PolicyTest, PolicyTestEntry
 #: What `rule` says where no rule decided.
 NO_RULE = "none"
 #: What decides besides rules (`engine.fallback`).
-NOT_RULES = ("dns.on_error", "server.on_error", "sign.on_unpublished", "sign.failed", "header.too-large")
+NOT_RULES = (
+    "dns.on_error",
+    "server.on_error",
+    "sign.on_unpublished",
+    "sign.failed",
+    "header.too-large",
+    "recipients.none-left",
+)
 
 #: The octets of a file that the policy names. Raises ValueError.
 ReadFile = Callable[[str], bytes]

@@ -13,14 +13,14 @@ from filterd.policy.facts import FACTS, Check
 from filterd.policy.policy_tests import PolicyTest
 from filterd.policy.schema import PolicyFile, Server
 from filterd.policy.signers import Sealer, Signers
-from filterd.policy.verdict import Disposition
+from filterd.policy.verdict import AddField, Disposition, PrefixSubject, RewriteField, RuleEdit
 
-#: A fact in a reply's text.
-REPLY_FIELD = re.compile(r"\{([^{}]*)\}")
+#: A fact in the text of a reply or a header field.
+FACT_FIELD = re.compile(r"\{([^{}]*)\}")
 
 
 class Action(StrEnum):
-    """What a rule does, as it is written behind `then:`."""
+    """What a rule decides, as it is written behind `then:`; nothing after it is asked."""
 
     ACCEPT = "accept"  #: deliver; no later rule refuses
     REJECT = "reject"  #: refuse for good (5xx)
@@ -28,12 +28,11 @@ class Action(StrEnum):
     DISCARD = "discard"  #: take it and throw it away
     QUARANTINE = "quarantine"  #: deliver, marked for the Junk folder
     HOLD = "hold"  #: keep it in the MTA's hold queue
-    TAG = "tag"  #: add the field X-Filterd-Tag with the rule's name, and go on
 
     @property
-    def disposition(self) -> Disposition | None:
-        """What becomes of the mail; None where judging goes on."""
-        return None if self is Action.TAG else Disposition(self.value)
+    def disposition(self) -> Disposition:
+        """What becomes of the mail."""
+        return Disposition(self.value)
 
 
 class Mode(StrEnum):
@@ -43,22 +42,40 @@ class Mode(StrEnum):
     OBSERVE = "observe"  #: decided and logged, never carried out
 
 
+def edit_text(edit: RuleEdit) -> str | None:
+    """The text of an edit that may have {fact} fields; None where it has no such text."""
+    match edit:
+        case AddField() | RewriteField():
+            return edit.value
+        case PrefixSubject():
+            return edit.text
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `reply.text` has {fact} fields. `line` is its place in the file, or 0."""
+    """One rule.
+
+    `action` is None where judging goes on. The texts of `reply` and `edits` have {fact} fields. `line` is its place in
+    the file, or 0.
+    """
 
     name: str
     condition: Condition
-    action: Action
+    action: Action | None
     stage: Stage
     reply: Reply | None = None
     mode: Mode = Mode.ENFORCE
     line: int = 0
+    edits: tuple[RuleEdit, ...] = ()
+    score: float | None = None
 
     @property
-    def reply_facts(self) -> tuple[str, ...]:
-        """The facts that its reply shows."""
-        return tuple(REPLY_FIELD.findall(self.reply.text)) if self.reply else ()
+    def shown_facts(self) -> tuple[str, ...]:
+        """The facts that its reply and its header fields show."""
+        texts = [self.reply.text] if self.reply else []
+        texts += [text for edit in self.edits if (text := edit_text(edit)) is not None]
+        return tuple(dict.fromkeys(name for text in texts for name in FACT_FIELD.findall(text)))
 
     @property
     def judges_strangers(self) -> bool:
@@ -88,6 +105,11 @@ class Policy:
     trusted_sealers: frozenset[Domain] = frozenset()
     tests: tuple[PolicyTest, ...] = ()
     envelope_only: bool = False
+
+    @property
+    def edits(self) -> frozenset[type[RuleEdit]]:
+        """The kinds of edits that its rules ask for."""
+        return frozenset(type(edit) for rules in self.rules.values() for rule in rules for edit in rule.edits)
 
     @property
     def server(self) -> Server:

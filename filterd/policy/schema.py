@@ -9,18 +9,20 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from filterd.policy.action_entries import Action, Actions, Number
 from filterd.policy.field_types import (
     DomainPattern,
     FileMode,
     HostName,
     NameServer,
     Network,
+    Seconds,
     SenderPattern,
+    Size,
     SocketAddress,
     Workers,
 )
 from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
-from filterd.policy.quantities import Flag, Seconds, Size
 from filterd.policy.section import Section
 
 
@@ -136,7 +138,7 @@ class Dmarc(Section):
 class Arc(Section):
     """What chains of ARC sets are good for (RFC 8617)."""
 
-    seal: Flag = Field(
+    seal: bool = Field(
         False,
         description="Whether strangers' mail is sealed for those to whom it goes on, with the RSA key of the `sign` "
         "entry for the authserv_id's domain, or for one above it.",
@@ -176,7 +178,7 @@ class RuleEntry(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="What logs and replies call it.")
     when: str = Field(description="The condition, in CEL over the facts.")
-    then: Literal["accept", "reject", "defer", "discard", "quarantine", "hold", "tag"]
+    then: Actions = Field(description="What is done: one action, or a list of them, a final one last.")
     reply: str | None = Field(None, description="The SMTP reply of reject and defer; {fact} is filled in.")
     mode: Literal["enforce", "observe"] = Field(
         "enforce", description="observe decides and logs, and carries out nothing."
@@ -184,6 +186,29 @@ class RuleEntry(Section):
     at: Literal["connect", "helo", "mail", "rcpt", "data", "end_of_headers", "end_of_message"] | None = Field(
         None, description="A stage later than the earliest possible; connect and helo only by writing so."
     )
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What is done, in order."""
+        return self.then if isinstance(self.then, tuple) else (self.then,)
+
+
+class ScoreLimits(Section):
+    """What the sum of all `score` actions comes to, where no rule has decided; each from this sum on."""
+
+    tag: Number | None = Field(None, description="The sum from which on the mail is tagged.")
+    quarantine: Number | None = Field(None, description="The sum from which on it is quarantined.")
+    reject: Number | None = Field(None, description="The sum from which on it is refused.")
+    reply: str | None = Field(None, description="The SMTP reply of a refusal; {fact} is filled in.")
+
+    @model_validator(mode="after")
+    def _ascend(self) -> "ScoreLimits":
+        given = [each for each in (self.tag, self.quarantine, self.reject) if each is not None]
+        if given != sorted(set(given)):
+            raise ValueError("tag, quarantine and reject ascend: a higher score does not get a milder answer")
+        if self.reply is not None and self.reject is None:
+            raise ValueError("the reply is that of reject, which is missing")
+        return self
 
 
 class Decisions(Section):
@@ -201,7 +226,7 @@ class Decisions(Section):
         description="What is kept of the mails themselves: needed only to replay rules that read more of the "
         "content than was asked for then. Bodies above 1 MiB are not kept.",
     )
-    personal: Flag = Field(
+    personal: bool = Field(
         True, description="Whether addresses, login names and clients' addresses are kept; the manual has the list."
     )
 
@@ -235,6 +260,7 @@ class PolicyFile(Section):
     dmarc: Dmarc = Dmarc()
     arc: Arc = Arc()
     decisions: Decisions | None = Field(None, description="Where decisions are kept; without it nowhere.")
+    score: ScoreLimits = ScoreLimits()
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
     tests: tuple[PolicyTestEntry, ...] = Field(
         (), max_length=MAX_TESTS, description="Mails and how they must end; a policy is used only if all of them do."

@@ -2,11 +2,12 @@
 
 import difflib
 import re
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from filterd.policy.action_entries import ACTIONS
 from filterd.policy.errors import PolicyError
 from filterd.policy.nodes import Document, Path
 from filterd.policy.schema import PolicyFile
@@ -25,7 +26,7 @@ def _has_within(errors: list[ErrorDetails], location: tuple[int | str, ...]) -> 
 
 
 def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
-    path = _known_path(document, error["loc"])
+    path = _known_path(document, error)
     match error["type"]:
         case "extra_forbidden":
             key, allowed = str(error["loc"][-1]), _keys_at(error["loc"][:-1])
@@ -35,15 +36,16 @@ def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
         case "missing":
             problem = f"the key {error['loc'][-1]} is missing"
         case "literal_error":
-            given = str(error.get("input"))
             expected = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
-            near = difflib.get_close_matches(given, expected, 1, 0.6)
-            hint = f"did you mean {near[0]}? " if near else ""
-            problem = f"{given!r} is not possible here; {hint}allowed: {', '.join(expected)}"
+            problem = _not_possible(str(error.get("input")), expected)
         case "value_error":
             problem = error["msg"].removeprefix("Value error, ")
         case "model_type" | "model_attributes_type":
             problem = "here stand keys with values (key: value)"
+        case "union_tag_invalid":
+            problem = _not_possible(error["ctx"]["tag"], list(ACTIONS))
+        case "union_tag_not_found":
+            problem = "an action is a word, or one key with what it needs; several actions stand in a list: [a, b]"
         case "tuple_type":
             problem = "here stands a list: [a, b], or lines that begin with a dash"
         case "too_short":
@@ -59,23 +61,36 @@ def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
     return document.error(path, problem)
 
 
-def _known_path(document: Document, location: tuple[int | str, ...]) -> Path:
-    """pydantic's location without the parts that stand in no file."""
+def _not_possible(given: str, expected: list[str]) -> str:
+    near = difflib.get_close_matches(given, expected, 1, 0.6)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{given!r} is not possible here; {hint}allowed: {', '.join(expected)}"
+
+
+def _known_path(document: Document, error: ErrorDetails) -> Path:
+    """pydantic's location without the parts that stand in no file, such as which kind of action is meant."""
     path: Path = ()
     # pydantic has "[key]" behind a key that is wrong itself.
-    location = location[:-1] if location[-1:] == ("[key]",) else location
+    location = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
     for part in location:
-        if isinstance(part, int) or document.keys((*path, part)) is not None or part == location[-1]:
+        within = document.keys(path)
+        missing = error["type"] == "missing" and part == location[-1]
+        if isinstance(part, int) or missing or (isinstance(within, dict) and part in within):
             path = (*path, part)
     return path
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = PolicyFile
+    models: list[type[BaseModel]] = [PolicyFile]
     for part in location:
-        if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            candidates = [annotation, *getattr(annotation, "__args__", ())]
-            candidates = [getattr(each, "__origin__", each) for each in candidates]  # out of Annotated
-            model = next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), model)
-    return [field.alias or name for name, field in model.model_fields.items()]
+        fields = next((each.model_fields for each in models if part in each.model_fields), None)
+        if fields is not None:
+            models = _models(fields[str(part)].annotation)
+    return list(dict.fromkeys(each.alias or name for model in models for name, each in model.model_fields.items()))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

@@ -4,8 +4,10 @@ Edits are intentions. `AddAuthenticationResults`, `Sign` and `Seal` carry no byt
 order.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import fsum
 
 from filterd.mail.domain import Domain
 from filterd.mail.reply import Reply
@@ -36,10 +38,62 @@ QUARANTINE_FIELD = "X-Filterd-Quarantine"
 
 @dataclass(frozen=True, slots=True)
 class AddField:
-    """Add a header field; `value` is the text after the colon's space."""
+    """Add a header field above all others; `value` is its text."""
 
     name: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveField:
+    """Remove the header fields of a name: all, or those in whose text the RE2 pattern `matching` is found."""
+
+    name: str
+    matching: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteField:
+    """Give the header fields of a name another text: all, or those in whose text `matching` is found."""
+
+    name: str
+    value: str
+    matching: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSubject:
+    """Put a text and a space before the subject, unless it begins with that text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRecipient:
+    """Send the mail to one more address."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRecipient:
+    """Do not send the mail to an address."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectTo:
+    """Send the mail to this address instead of all others."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSender:
+    """Change the envelope sender; empty is the null sender."""
+
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +111,24 @@ class Seal:
     """Add an ARC set over all that the mail has then (RFC 8617 5.1)."""
 
 
-Edit = AddField | AddAuthenticationResults | Sign | Seal
+HeaderEdit = AddField | RemoveField | RewriteField | PrefixSubject
+EnvelopeEdit = AddRecipient | RemoveRecipient | RedirectTo | ChangeSender
+#: What rules ask for.
+RuleEdit = HeaderEdit | EnvelopeEdit
+Edit = RuleEdit | AddAuthenticationResults | Sign | Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Summand:
+    """One part of a mail's score, and who gave it: a rule, say."""
+
+    source: str
+    number: float
+
+
+def score_of(summands: Iterable[Summand]) -> float:
+    """The sum, to three decimals: what was written in decimal adds up in decimal."""
+    return round(fsum(each.number for each in summands), 3)
 
 
 class StepOutcome(StrEnum):
@@ -86,6 +157,7 @@ class Step:
 class Verdict:
     """The judgement of one stage. `rule` is the one that decided; None where none did.
 
+    `summands` are what this stage added to the score.
     `override` is the trusted ARC sealer without whose word a mail that fails DMARC would have ended otherwise.
     """
 
@@ -94,4 +166,5 @@ class Verdict:
     rule: str | None = None
     edits: tuple[Edit, ...] = ()
     steps: tuple[Step, ...] = ()
+    summands: tuple[Summand, ...] = ()
     override: Domain | None = None

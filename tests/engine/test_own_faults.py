@@ -6,7 +6,8 @@ from ipaddress import ip_address
 import pytest
 
 from filterd.backend.zone import zone_resolver
-from filterd.engine.finish import DeleteField, Finished
+from filterd.engine.changes import DeleteField
+from filterd.engine.finish import Finished
 from filterd.engine.runtime import Clock, Runtime
 from filterd.engine.session import MailSession
 from filterd.mail.address import parse_path

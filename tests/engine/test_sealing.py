@@ -23,7 +23,7 @@ from filterd.arc.sets import collect
 from filterd.arc.verify import ArcResult
 from filterd.dkim.sign import SigningKey
 from filterd.engine import gather, sealing
-from filterd.engine.finish import DeleteField
+from filterd.engine.changes import DeleteField
 from filterd.lookup import Resolver
 from filterd.mail.header import Header
 from filterd.mail.reason import Reason

@@ -7,7 +7,7 @@ import pytest
 
 from filterd.backend.zone import zone_resolver
 from filterd.engine import gather
-from filterd.engine.finish import DeleteField, InsertField
+from filterd.engine.changes import DeleteField, InsertField
 from filterd.engine.judgement import MAX_FIELDS
 from filterd.engine.runtime import Runtime
 from filterd.engine.session import MailSession

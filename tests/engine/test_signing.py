@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from filterd.backend.zone import zone_resolver
 from filterd.dkim.sign import SigningError, SigningKey
 from filterd.dkim.verify import Verification
-from filterd.engine.finish import InsertField
+from filterd.engine.changes import InsertField
 from filterd.engine.runtime import Runtime
 from filterd.engine.session import MailSession
 from filterd.lookup import Answer, Outcome, Resolver

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.engine.finish import DeleteField, InsertField
+from filterd.engine.changes import DeleteField, InsertField
 from filterd.frontend.milter_reply import Action, Answer, HeaderEdit, answer, edits, field_text
 from filterd.mail.reply import Reply
 from filterd.mail.transaction import Stage

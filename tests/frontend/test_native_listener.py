@@ -15,7 +15,8 @@ from servers.milter_process import eventually
 import filterd.frontend.native_listener as native_listener
 from filterd.backend.waiting import about_to_wait
 from filterd.daemon.listen import listen
-from filterd.engine.finish import DeleteField, Finished
+from filterd.engine.changes import DeleteField
+from filterd.engine.finish import Finished
 from filterd.engine.runtime import Runtime
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_listener import NativeDoor
@@ -49,7 +50,7 @@ class Session:
         self._edits = 50_000 if word == "edit" else 0
         return Verdict()
 
-    def end_of_message(self, queue_id: str | None) -> Finished:
+    def end_of_message(self, queue_id: str | None, lacks: object = frozenset()) -> Finished:
         return Finished(Verdict(), (DeleteField("X", 1),) * self._edits)
 
     def __getattr__(self, name: str) -> Callable[..., Verdict]:

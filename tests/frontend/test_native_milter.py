@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.engine.finish import Finished, InsertField
+from filterd.engine.changes import InsertField
+from filterd.engine.finish import Finished
 from filterd.engine.runtime import Runtime
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_milter import NativeMilter
@@ -61,7 +62,7 @@ class Session:
     def body(self, chunk: bytes) -> None:
         self._note("body", chunk)
 
-    def end_of_message(self, queue_id: str | None) -> Finished:
+    def end_of_message(self, queue_id: str | None, lacks: object = frozenset()) -> Finished:
         return Finished(self._note("end_of_message", queue_id), (InsertField(0, "X-Test", "yes"),))
 
     def abort(self) -> None:

@@ -89,9 +89,12 @@ def test_whatever_is_written_is_compiled_or_refused(text: str) -> None:
 
 def test_every_fact_can_be_named() -> None:
     for fact in FACTS.values():
-        comparison = {"bool": fact.name, "string": f'{fact.name} == ""', "int": f"{fact.name} > 1"}.get(
-            fact.type.value, f"size({fact.name}) > 1"
-        )
+        comparison = {
+            "bool": fact.name,
+            "string": f'{fact.name} == ""',
+            "int": f"{fact.name} > 1",
+            "double": f"{fact.name} > 1.0",
+        }.get(fact.type.value, f"size({fact.name}) > 1")
         if fact.words and "" not in fact.words:
             comparison = f'{fact.name} == "{fact.words[0]}"'
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from filterd.dmarc.evaluate import DmarcCode, DmarcResult
-from filterd.engine.fallback import HEADER_TOO_LARGE, not_judged, not_signed, own_fault
+from filterd.engine.fallback import HEADER_TOO_LARGE, NO_RECIPIENT, not_judged, not_signed, own_fault
 from filterd.mail.reason import Reason
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.load import load
@@ -82,7 +82,7 @@ def test_everything_that_a_test_may_say() -> None:
         ("List-Id: <a", '"List Id": <a', "p.yaml:12:84: tests[0].given.message.header.List Id: here stands the name of a header field"),
         ("body: b", "text: b", "p.yaml:12:7: tests[0].given.message: the mail is a file, a text or parts: one of them"),
         ("signed_by: [example.org]", "signed_by: example.org", "p.yaml:13:7: tests[0].given.signed_by: here stands a list"),
-        ("[list.example,", "[list..example,", "p.yaml:15:19: tests[0].given.sealed_by[0].domain: a label of the domain is empty"),
+        ("[list.example,", "[list..example,", "p.yaml:15:19: tests[0].given.sealed_by[0]: a label of the domain is empty"),
         ("dmarc: fail }", "dmarc: failed }", "p.yaml:15:65: tests[0].given.sealed_by[1].saw.dmarc: 'failed' is not possible here; did you mean fail?"),
         ("A 192.0.2.7", "AA 192.0.2.7", "p.yaml:18:26: tests[0].given.dns.mx.example.org[0]: a record reads"),
         ("broken.example: f", "MX.example.org.: f", "p.yaml:16:7: tests[0].given.dns: mx.example.org stands here twice; write a list of records"),
@@ -137,6 +137,7 @@ def test_what_decides_besides_rules_can_be_expected() -> None:
         not_signed(None),
         not_signed(Reason.SIGN_FAILED),
         HEADER_TOO_LARGE,
+        NO_RECIPIENT,
     ]
 
     assert tuple(verdict.rule for verdict in verdicts if verdict) == NOT_RULES

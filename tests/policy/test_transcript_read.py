@@ -17,13 +17,13 @@ from filterd.mail.transaction import Client, Transaction
 from filterd.policy.results import Results
 from filterd.policy.transcript import Transcript
 from filterd.policy.transcript_read import TranscriptError, from_mapping
-from filterd.policy.verdict import Step, Verdict
+from filterd.policy.verdict import Step, Summand, Verdict
 
 texts = st.text(max_size=20)
 domains = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{2,5}){0,2}", fullmatch=True).map(Domain.parse)
 octets = st.binary(max_size=20)
-facts = st.one_of(st.booleans(), st.integers(-(2**70), 2**70), texts, st.lists(texts, max_size=3), st.none())
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+facts = st.one_of(st.booleans(), st.integers(-(2**70), 2**70), numbers, texts, st.lists(texts, max_size=3), st.none())
 
 st.register_type_strategy(Domain, domains)
 st.register_type_strategy(Header, st.lists(st.builds(Field, octets, octets), max_size=3).map(Header.of))
@@ -35,6 +35,7 @@ st.register_type_strategy(
     ),
 )
 st.register_type_strategy(Step, st.builds(Step, facts=st.lists(st.tuples(texts, facts), max_size=3).map(tuple)))
+st.register_type_strategy(Summand, st.builds(Summand, texts, numbers))
 mappings = st.dictionaries(texts, numbers, max_size=3)
 transcripts = st.builds(Transcript, at=numbers, times=mappings)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from filterd.daemon.listen import listen
 from filterd.daemon.worker import open_door
-from filterd.engine.finish import DeleteField, Finished, InsertField
+from filterd.engine.changes import DeleteField, InsertField
+from filterd.engine.finish import Finished
 from filterd.engine.runtime import Runtime
 from filterd.frontend.conversation import Bounds, Reception
 from filterd.frontend.seats import seats
@@ -71,7 +72,7 @@ class ScriptedSession:
         if b"slow" in chunk:
             time.sleep(0.001)
 
-    def end_of_message(self, queue_id: str | None) -> Finished:
+    def end_of_message(self, queue_id: str | None, lacks: object = frozenset()) -> Finished:
         verdict = self._call("end_of_message", self._size, queue_id)
         self._size = 0
         changes = (DeleteField("Authentication-Results", 2), InsertField(0, "X-Test", "one\n\ttwo"))
