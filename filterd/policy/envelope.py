@@ -12,7 +12,7 @@ _SIZE = "message.size"
 
 def needs_content(rule: Rule) -> bool:
     """Whether a rule can be judged only by who sees the mail's content."""
-    names = (*rule.condition.facts, *rule.reply_facts)
+    names = (*rule.condition.facts, *rule.shown_facts)
     return any(FACTS[name].stage > Stage.DATA and name != _SIZE for name in names)
 
 
@@ -34,9 +34,9 @@ def envelope_part(policy: Policy) -> Policy:
 
 
 def _may_pass(rule: Rule) -> bool:
-    disposition = rule.action.disposition
+    disposition = rule.action.disposition if rule.action else None
     return rule.mode is Mode.ENFORCE and disposition is not None and not disposition.final
 
 
 def _names(rules: tuple[Rule, ...]) -> tuple[str, ...]:
-    return tuple(sorted({name for rule in rules for name in (*rule.condition.facts, *rule.reply_facts)}))
+    return tuple(sorted({name for rule in rules for name in (*rule.condition.facts, *rule.shown_facts)}))

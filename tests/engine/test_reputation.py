@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from filterd.backend.zone import zone_resolver
-from filterd.engine.finish import InsertField
+from filterd.engine.changes import InsertField
 from filterd.engine.replay import StoredMail, judge
 from filterd.engine.runtime import Runtime
 from filterd.mail.transaction import Client, ForwardPath, ReversePath
