@@ -53,7 +53,7 @@ class Session:
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         return self._note("rcpt", recipient.text, queue_id)
 
-    def data(self, queue_id: str | None) -> Verdict:
+    def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         return self._note("data", queue_id)
 
     def end_of_headers(self, fields: Sequence[Field], queue_id: str | None) -> Verdict:
