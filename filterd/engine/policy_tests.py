@@ -125,9 +125,9 @@ def _results(policy: Policy, expect: Expect, given: Made, transcript: Transcript
     facts = _facts(policy, given, transcript)
     for name, expected in expect.results.items():
         fact = fact_of(name)
-        value = fact.read(facts, transcript.results) if fact else None
-        if value is None:
-            yield Mismatch(name, _shown(expected), "was not found out")
+        value = facts.value(fact.name, transcript.results) if fact else None
+        if fact is None or value is None:
+            yield Mismatch(name, _shown(expected), facts.why_not(fact.name) if fact else "no fact")
             continue
         values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
         if sorted(values) != sorted(expected):
@@ -149,6 +149,7 @@ def _facts(policy: Policy, given: Made, transcript: Transcript) -> Facts:
         author,
         may_write_as(policy.settings.senders, transaction.user, author),
         transcript.size,
+        transcript.trusted,
     )
 
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from filterd.mail.address import AddressError, parse_path
 from filterd.policy.errors import PolicyError
@@ -79,7 +81,13 @@ def _field_name(value: Any) -> Any:
     return value
 
 
-_TEXT_OR_OBJECT = WithJsonSchema({"type": ["string", "object"]}, mode="validation")
+class _OrText:
+    """For editors: what has keys may also be a text."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(core)]}
+
+
 ClientAddress = Annotated[
     IPv4Address | IPv6Address, BeforeValidator(_address), WithJsonSchema({"type": "string"}, mode="validation")
 ]
@@ -87,9 +95,14 @@ MailPath = Annotated[str, BeforeValidator(_path)]
 Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string"}, mode="validation")]
 OneLine = Annotated[str, BeforeValidator(_line)]
 FieldName = Annotated[str, BeforeValidator(_field_name)]
-_TEXT_OR_TEXTS = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}, mode="validation")
-Texts = Annotated[tuple[OneLine, ...], BeforeValidator(_several), _TEXT_OR_TEXTS]
-Records = Annotated[tuple[Annotated[str, BeforeValidator(_record)], ...], BeforeValidator(_several), _TEXT_OR_TEXTS]
+_TEXTS: dict[str, Any] = {"type": ["string", "array"], "items": {"type": "string"}}
+# YAML's own reading, which editors go by, has numbers and truth values; here they are texts.
+_VALUES = WithJsonSchema({**_TEXTS, "type": ["string", "boolean", "number", "array"]}, mode="validation")
+_NAMES_OR_TEXT = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": _TEXTS}]}, mode="validation"
+)
+Values = Annotated[tuple[OneLine, ...], BeforeValidator(_several), _VALUES]
+Records = Annotated[tuple[Annotated[str, BeforeValidator(_record)], ...], BeforeValidator(_several)]
 
 
 class GivenClient(Section):
@@ -106,7 +119,7 @@ class MailParts(Section):
     from_: OneLine | None = Field(None, alias="from", description="The From field; else the envelope sender.")
     to: OneLine | None = Field(None, description="The To field; else the first recipient.")
     subject: OneLine | None = Field(None, description="The Subject field.")
-    header: dict[FieldName, Texts] = Field(
+    header: dict[FieldName, Values] = Field(
         {}, description="Further fields, above the others: a name, and its text or a list of texts."
     )
     body: str | None = Field(None, description="The text.")
@@ -179,17 +192,17 @@ class Given(Section):
     recipients: tuple[MailPath, ...] = Field(
         ("recipient@example.org",), min_length=1, max_length=100, description="The envelope's recipients."
     )
-    message: Annotated[GivenMessage, BeforeValidator(_text_or_file), _TEXT_OR_OBJECT] = Field(
+    message: Annotated[GivenMessage, BeforeValidator(_text_or_file), _OrText()] = Field(
         GivenMessage(), description="The mail: its parts, a file's name, or the whole text."
     )
     signed_by: tuple[HostName, ...] = Field(
         (), max_length=5, description="Domains that sign the mail honestly (DKIM), with keys that DNS has."
     )
     changed: MailParts = Field(MailParts(), description="What a forwarder changes afterwards: fields, or the text.")
-    sealed_by: tuple[Annotated[GivenSealer, BeforeValidator(_sealer), _TEXT_OR_OBJECT], ...] = Field(
+    sealed_by: tuple[Annotated[GivenSealer, BeforeValidator(_sealer), _OrText()], ...] = Field(
         (), max_length=5, description="Domains that seal it then (ARC), the oldest first."
     )
-    dns: Annotated[GivenDns, BeforeValidator(_dns), _TEXT_OR_OBJECT] = Field(
+    dns: Annotated[GivenDns, BeforeValidator(_dns), _NAMES_OR_TEXT] = Field(
         GivenDns(),
         description="What DNS says, as NAME: RECORD, as a master file's name, or its text. Nothing else exists.",
     )
@@ -207,7 +220,7 @@ class Expect(Section):
     reply: str | None = Field(None, description="A part of the SMTP reply, such as 550 5.7.1.")
     tags: tuple[str, ...] | None = Field(None, description="The rules that tag the mail: all of them.")
     observed: tuple[str, ...] | None = Field(None, description="The rules in mode observe that would have fired: all.")
-    results: dict[str, Texts] = Field(
+    results: dict[str, Values] = Field(
         {}, description="Facts and their values; spf stands for spf.result, and so do dkim, dmarc and arc."
     )
     recipients: dict[MailPath, Verdict] = Field({}, description="What becomes of single recipients: reject, say.")

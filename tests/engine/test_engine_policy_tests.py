@@ -120,7 +120,7 @@ def test_what_holds(given: str, expect: str) -> None:
         ("{ observed: [watch] }", "observed: expected watch, happened nothing"),
         ("{ signed: [a/b] }", "signed: expected a/b, happened nothing"),
         ("{ results: { spf: pass } }", "spf: expected pass, happened none"),
-        ("{ results: { spf.helo_result: pass } }", "spf.helo_result: expected pass, happened was not found out"),
+        ("{ results: { spf.helo_result: pass } }", "spf.helo_result: expected pass, happened spf_helo was not run"),
         ("{ results: { dkim.pass_domains: [a.example] } }", "dkim.pass_domains: expected a.example, happened nothing"),
         (
             "{ recipients: { recipient@example.org: defer } }",
