@@ -9,7 +9,8 @@ from typing import TextIO
 
 import click
 
-from filterd.mta.config import DefaultAction, Endpoint, MtaConfig
+from filterd.mail.endpoint import Endpoint
+from filterd.mta.config import DefaultAction, MtaConfig
 from filterd.mta.server import BundledMta
 
 

@@ -7,18 +7,16 @@ import contextlib
 import errno
 import grp
 import os
-import re
 import socket
 import stat
 from enum import StrEnum
 from pathlib import Path
 
+from filterd.mail.endpoint import Endpoint, EndpointError
 from filterd.policy.schema import Server
 
-_ADDRESS = re.compile(r"(?:unix|local):(?P<path>.+)|(?P<family>inet6?):(?P<port>[0-9]{1,5})@(?P<host>.+)|(?P<bare>/.+)")
 # As many connections as wait while all workers are being replaced.
 _BACKLOG = 1024
-_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
 class ListenError(Exception):
@@ -64,17 +62,19 @@ def listen_all(server: Server) -> list[Listener]:
 
 
 def listen(address: str, group: str | None, mode: int) -> Listener:
-    """Listen on `unix:PATH`, a bare path, `inet:PORT@HOST` or `inet6:PORT@HOST`.
+    """Listen on what `Endpoint.parse` reads, such as `unix:PATH` and `inet:PORT@HOST`.
 
     `group` and `mode` are those of a unix socket. Raises ListenError.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
-        raise ListenError(f"{address}: a socket reads unix:/PATH, inet:PORT@ADDRESS or inet6:PORT@ADDRESS")
     try:
-        if found["port"]:
-            return _listen_ip(address, _FAMILIES[found["family"]], found["host"].strip("[]"), int(found["port"]))
-        return _listen_unix(address, Path(found["path"] or found["bare"]), group, mode)
+        endpoint = Endpoint.parse(address)
+    except EndpointError as error:
+        raise ListenError(f"{address}: {error}") from None
+    try:
+        if endpoint.path is None:
+            family = socket.AF_INET6 if endpoint.ipv6 else socket.AF_INET
+            return _listen_ip(address, family, endpoint.host, endpoint.port)
+        return _listen_unix(address, Path(endpoint.path), group, mode)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ListenError(f"{address}: cannot listen: {reason}") from None

@@ -1,4 +1,4 @@
-"""How the bundled MTA is set up, and how the name of a milter's socket reads."""
+"""How the bundled MTA is set up."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,33 +42,3 @@ class MtaConfig:
     milter_connect_timeout: float = 30.0
     milter_command_timeout: float = 30.0
     milter_content_timeout: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a milter listens: a socket's path, or a host and a port."""
-
-    path: str | None = None
-    host: str | None = None
-    port: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "Endpoint":
-        """Read `unix:PATH`, `local:PATH`, `inet:PORT@HOST` or `inet6:PORT@HOST`.
-
-        Raises ValueError, which says what would be right.
-        """
-        transport, _, rest = text.partition(":")
-        if transport in ("unix", "local") and rest:
-            return cls(path=rest)
-        port, at, host = rest.partition("@")
-        if (
-            transport in ("inet", "inet6")
-            and at
-            and host
-            and port.isascii()
-            and port.isdigit()
-            and 0 < int(port) < 65536
-        ):
-            return cls(host=host.strip("[]"), port=int(port))
-        raise ValueError(f"a milter's socket reads unix:PATH or inet:PORT@HOST, not {text!r}")

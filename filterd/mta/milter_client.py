@@ -8,7 +8,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-from filterd.mta.config import DefaultAction, Endpoint, MtaConfig
+from filterd.mail.endpoint import Endpoint
+from filterd.mta.config import DefaultAction, MtaConfig
 from filterd.mta.judgement import DISCARD, GO_ON, Judgement, Kind, hold, refusal, refuse
 from filterd.mta.mail_object import MailObject, apply_edits
 from filterd.wire.milter import (

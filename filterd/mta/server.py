@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filterd.mta.config import DefaultAction, Endpoint, MtaConfig
+from filterd.mail.endpoint import Endpoint
+from filterd.mta.config import DefaultAction, MtaConfig
 from filterd.mta.deliver import Maildirs
 from filterd.mta.smtp_dialogue import SmtpDialogue
 

@@ -1,38 +1,21 @@
-"""The forms in which people write a policy's values: durations, networks, sockets, domains."""
+"""The forms in which people write a policy's values: networks, sockets, domains, secrets.
+
+Numbers with units are in `quantities`.
+"""
 
 import re
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
 
 from filterd.mail.domain import Domain, DomainError
+from filterd.mail.endpoint import Endpoint
 
-_DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d)")
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d{1,9})\s*(KiB|MiB|GiB)")
-_SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_SOCKET = re.compile(
-    r"(?:unix|local):(?P<path>/.+)|(?P<family>inet6?):(?P<port>\d{1,5})@(?P<host>[^@\s]+)|(?P<bare>/.+)"
-)
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, float):
-        return value
-    found = _DURATION.fullmatch(str(value))
-    if found is None:
-        raise ValueError('a duration has a unit: "500ms", "5s", "10m", "1h" or "7d"')
-    return int(found[1]) * _DURATION_UNITS[found[2]]
-
-
-def _size(value: Any) -> Any:
-    if isinstance(value, int):
-        return value
-    found = _SIZE.fullmatch(str(value))
-    if found is None:
-        raise ValueError('a size has a unit: "512KiB", "20MiB" or "1GiB"')
-    return int(found[1]) * _SIZE_UNITS[found[2]]
+#: Finds the text of a file that a secret is kept in, by its name in the policy. Raises ValueError. It is handed to the
+#: models as the validation context's `read_secret`.
+ReadSecret = Callable[[str], str]
 
 
 def _network(value: Any) -> Any:
@@ -43,22 +26,17 @@ def _network(value: Any) -> Any:
 
 
 def _socket(value: Any) -> Any:
-    found = _SOCKET.fullmatch(str(value))
-    if found is None:
-        raise ValueError("a socket reads unix:/PATH, inet:PORT@ADDRESS or inet6:PORT@ADDRESS")
-    if found["port"]:
+    endpoint = Endpoint.parse(str(value))
+    if endpoint.path is None:
         try:
-            address = ip_address(found["host"].strip("[]"))
+            address = ip_address(endpoint.host)
         except ValueError:
             raise ValueError("behind the @ stands an IP address, such as 127.0.0.1") from None
-        if int(found["port"]) > 65535:
-            raise ValueError("a port is a number up to 65535")
-        if (address.version == 6) != (found["family"] == "inet6"):
+        if (address.version == 6) != endpoint.ipv6:
             raise ValueError("inet: goes with an IPv4 address, inet6: with an IPv6 address")
-    path = found["path"] or found["bare"]
-    if path and len(path.encode()) > 107:
-        raise ValueError("a unix socket's path has at most 107 bytes")
-    return f"unix:{path}" if path else value
+    elif not endpoint.path.startswith("/"):
+        raise ValueError("a socket reads unix:/PATH, inet:PORT@ADDRESS or inet6:PORT@ADDRESS")
+    return str(endpoint)
 
 
 def _mode(value: Any) -> Any:
@@ -125,13 +103,59 @@ def _sender_pattern(value: Any) -> Any:
         raise ValueError(f"{error}; write anna@example.org, @example.org or *") from None
 
 
-Size = Annotated[int, BeforeValidator(_size)]
-Seconds = Annotated[float, BeforeValidator(_duration)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-SocketAddress = Annotated[str, BeforeValidator(_socket)]
-NameServer = Annotated[tuple[str, int], BeforeValidator(_name_server)]
+def _secret(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str | SecretStr):
+        return value
+    if not isinstance(value, dict) or set(value) != {"file"} or not isinstance(value["file"], str):
+        raise ValueError("a secret is a text, or { file: PATH } of a file that others cannot read")
+    read: ReadSecret = (info.context or {}).get("read_secret", _no_secrets)
+    return read(value["file"])
+
+
+def _no_secrets(file: str) -> str:
+    raise ValueError("files with secrets are not read here")
+
+
+def _form(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)}, "validation")
+
+
+_SECRET_FORM = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "properties": {"file": {"type": "string", "description": "The file has the secret in its one line."}},
+                "required": ["file"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+    "validation",
+)
+
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    BeforeValidator(_network),
+    _form("^[0-9A-Fa-f:.]+(?:/[0-9.]+)?$", "192.0.2.0/24", "2001:db8::/32"),
+]
+SocketAddress = Annotated[
+    str,
+    BeforeValidator(_socket),
+    _form("^(?:(?:unix|local):/.+|/.+|inet6?:.+)$", "unix:/run/filterd/milter.sock", "inet:8891@127.0.0.1"),
+]
+NameServer = Annotated[
+    tuple[str, int], BeforeValidator(_name_server), _form(r"^[0-9A-Fa-f:.\[\]]+$", "192.0.2.53", "[2001:db8::53]:5353")
+]
 DomainPattern = Annotated[str, BeforeValidator(_domain_pattern)]
 SenderPattern = Annotated[str, BeforeValidator(_sender_pattern)]
 HostName = Annotated[str, BeforeValidator(_domain_name)]
-FileMode = Annotated[int, BeforeValidator(_mode)]
-Workers = Annotated[int | None, BeforeValidator(_workers)]
+FileMode = Annotated[int, BeforeValidator(_mode), _form("^0?[0-7]{3}$", "0660")]
+Workers = Annotated[
+    int | None,
+    BeforeValidator(_workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 999}]}, "validation"),
+]
+#: Never shown by `repr`, logs or errors; `get_secret_value()` gives it. In the policy a text, or `{ file: PATH }`.
+Secret = Annotated[SecretStr, BeforeValidator(_secret), _SECRET_FORM]

@@ -16,13 +16,12 @@ from filterd.policy.field_types import (
     HostName,
     NameServer,
     Network,
-    Seconds,
     SenderPattern,
-    Size,
     SocketAddress,
     Workers,
 )
 from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
+from filterd.policy.quantities import Flag, Seconds, Size
 from filterd.policy.section import Section
 
 
@@ -138,7 +137,7 @@ class Dmarc(Section):
 class Arc(Section):
     """What chains of ARC sets are good for (RFC 8617)."""
 
-    seal: bool = Field(
+    seal: Flag = Field(
         False,
         description="Whether strangers' mail is sealed for those to whom it goes on, with the RSA key of the `sign` "
         "entry for the authserv_id's domain, or for one above it.",
@@ -226,7 +225,7 @@ class Decisions(Section):
         description="What is kept of the mails themselves: needed only to replay rules that read more of the "
         "content than was asked for then. Bodies above 1 MiB are not kept.",
     )
-    personal: bool = Field(
+    personal: Flag = Field(
         True, description="Whether addresses, login names and clients' addresses are kept; the manual has the list."
     )
 

@@ -45,7 +45,7 @@ def test_it_takes_mail_until_it_is_told_to_stop(tmp_path: Path, number: signal.S
     [
         (["--listen", "127.0.0.1"], "HOST:PORT"),
         (["--listen", "127.0.0.1:99999"], "HOST:PORT"),
-        (["--milter", "nonsense"], "unix:PATH or inet:PORT@HOST"),
+        (["--milter", "nonsense"], "unix:/PATH, inet:PORT@ADDRESS"),
         (["--user", "alice"], "NAME:PASSWORD"),
         (["--default-action", "x"], "tempfail"),
     ],
