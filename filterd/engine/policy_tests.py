@@ -8,15 +8,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from filterd.engine.changes import DeleteField, InsertField
+from filterd.engine.changes import (
+    AddRecipient,
+    ChangeField,
+    ChangeSender,
+    DeleteField,
+    DeleteRecipient,
+    InsertField,
+)
 from filterd.engine.finish import Finished
 from filterd.engine.made_mail import Made, MadeMailError, ThrowAwayKeys, made
 from filterd.engine.networks import within
 from filterd.engine.replay import judge
 from filterd.engine.runtime import Clock, Runtime
+from filterd.mail.encoded_word import shown
 from filterd.mail.message import author_of, split
 from filterd.policy.errors import PolicyErrors
-from filterd.policy.facts import Facts
+from filterd.policy.facts import Facts, FactValue
 from filterd.policy.load_tests import NO_RULE, fact_of
 from filterd.policy.policy_tests import Expect, PolicyTest
 from filterd.policy.rules import Policy
@@ -119,6 +127,7 @@ def _mismatches(
     yield from _results(policy, expect, given, transcript)
     yield from _recipients(expect, transcript, verdict)
     yield from _changes(expect, finished)
+    yield from _envelope(expect, finished, transcript)
 
 
 def _results(policy: Policy, expect: Expect, given: Made, transcript: Transcript) -> Iterator[Mismatch]:
@@ -129,7 +138,9 @@ def _results(policy: Policy, expect: Expect, given: Made, transcript: Transcript
         if fact is None or value is None:
             yield Mismatch(name, _shown(expected), facts.why_not(fact.name) if fact else "no fact")
             continue
-        values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
+        values = _written(value)
+        if isinstance(value, float):
+            expected = tuple(f"{float(each):g}" for each in expected)
         if sorted(values) != sorted(expected):
             yield Mismatch(name, _shown(expected), _shown(values))
 
@@ -150,7 +161,15 @@ def _facts(policy: Policy, given: Made, transcript: Transcript) -> Facts:
         may_write_as(policy.settings.senders, transaction.user, author),
         transcript.size,
         transcript.trusted,
+        summands=transcript.verdict.summands,
     )
+
+
+def _written(value: FactValue) -> list[str]:
+    """A fact as a test writes it."""
+    if isinstance(value, list):
+        return value
+    return [f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)]
 
 
 def _recipients(expect: Expect, transcript: Transcript, verdict: Verdict) -> Iterator[Mismatch]:
@@ -163,7 +182,8 @@ def _recipients(expect: Expect, transcript: Transcript, verdict: Verdict) -> Ite
 
 
 def _changes(expect: Expect, finished: Finished) -> Iterator[Mismatch]:
-    added = [(each.name, " ".join(each.value.split())) for each in finished.changes if isinstance(each, InsertField)]
+    written = [each for each in finished.changes if isinstance(each, (InsertField, ChangeField))]
+    added = [(each.name, " ".join(shown(each.value.encode()).split())) for each in written]
     removed = {each.name.lower() for each in finished.changes if isinstance(each, DeleteField)}
     for name, part in expect.adds.items():
         texts = [text for field, text in added if field.lower() == name.lower()]
@@ -172,6 +192,26 @@ def _changes(expect: Expect, finished: Finished) -> Iterator[Mismatch]:
     for name in expect.removes:
         if name.lower() not in removed:
             yield Mismatch("removes", name, "the field stays, or the mail has none")
+
+
+def _envelope(expect: Expect, finished: Finished, transcript: Transcript) -> Iterator[Mismatch]:
+    """By whom and to whom it goes on."""
+    sender = transcript.transaction.sender.text if transcript.transaction.sender else ""
+    recipients = [each.text for each in transcript.transaction.recipients]
+    for change in finished.changes:
+        match change:
+            case AddRecipient(address):
+                recipients.append(address)
+            case DeleteRecipient(address):
+                recipients.remove(address)
+            case ChangeSender(address):
+                sender = address
+    if finished.verdict.disposition.final:
+        recipients = []
+    if expect.sent_by is not None and sender != expect.sent_by:
+        yield Mismatch("sent_by", f"<{expect.sent_by}>", f"<{sender}>")
+    if expect.sent_to is not None and sorted(recipients) != sorted(expect.sent_to):
+        yield Mismatch("sent_to", _shown(expect.sent_to), _shown(recipients))
 
 
 def _word(verdict: Verdict) -> str:

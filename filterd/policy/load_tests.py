@@ -1,6 +1,7 @@
 """Tests of a policy as they can be run: what they name exists, and their files are read."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from filterd.policy.errors import PolicyError
@@ -8,6 +9,7 @@ from filterd.policy.facts import FACTS, Fact, FactType
 from filterd.policy.nodes import Document, Path
 from filterd.policy.policy_tests import PolicyTest, PolicyTestEntry
 
+_NUMBERS = {FactType.INT: re.compile(r"\d{1,18}"), FactType.DOUBLE: re.compile(r"-?\d{1,9}(\.\d{1,9})?")}
 #: What `rule` says where no rule decided.
 NO_RULE = "none"
 #: What decides besides rules (`engine.fallback`).
@@ -100,6 +102,6 @@ def _result_problem(name: str, values: tuple[str, ...]) -> str | None:
             near = difflib.get_close_matches(value, allowed, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(map(repr, allowed))}"
             return f"{fact.name} is never {value!r}; {hint}"
-        if fact.type is FactType.INT and not value.isdigit():
+        if fact.type in _NUMBERS and not _NUMBERS[fact.type].fullmatch(value):
             return f"{fact.name} is a number, never {value!r}"
     return None

@@ -224,8 +224,12 @@ class Expect(Section):
         {}, description="Facts and their values; spf stands for spf.result, and so do dkim, dmarc and arc."
     )
     recipients: dict[MailPath, Verdict] = Field({}, description="What becomes of single recipients: reject, say.")
-    adds: dict[FieldName, OneLine] = Field({}, description="Fields that the mail gets, each with a part of its text.")
+    adds: dict[FieldName, OneLine] = Field(
+        {}, description="Fields that the mail gets, new or rewritten, each with a part of its text."
+    )
     removes: tuple[FieldName, ...] = Field((), description="Fields that it loses.")
+    sent_by: MailPath | None = Field(None, description="The envelope sender with which it goes on.")
+    sent_to: tuple[MailPath, ...] | None = Field(None, description="The recipients to whom it goes on: all of them.")
     signed: tuple[str, ...] | None = Field(None, description="Our signatures, as DOMAIN/SELECTOR: all of them.")
 
     @model_validator(mode="after")

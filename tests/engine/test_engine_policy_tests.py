@@ -28,6 +28,9 @@ rules:
   - { name: refuse, when: dmarc.result == "fail" && arc.trusted_dmarc != "pass", then: reject }
   - { name: junk, when: spf.result == "fail", then: quarantine }
   - { name: odd, when: dkim.result == "none" && !from_us, then: tag }
+  - { name: move, when: envelope.sender == "move@x.example", then: [{ redirect: b@c.example }, { change_sender: <> }] }
+  - { name: add, when: envelope.sender == "add@x.example", then: [{ add_recipient: b@c.example }, { score: 2.5 }] }
+  - { name: label, when: envelope.sender == "label@x.example", then: { subject_prefix: "[ö]" } }
   - { name: watch, when: message.indirect, then: discard, mode: observe }
 """
 BANK = "{ bank.example: v=spf1 ip4:192.0.2.10 -all, _dmarc.bank.example: v=DMARC1; p=reject }"
@@ -98,6 +101,13 @@ def run(given: str, expect: str, policy: str = POLICY, **files: bytes) -> Policy
             "{ user: anna, sender: a@home.example, dns: { r1._domainkey.home.example: v=DKIM1; p= } }",
             "{ verdict: defer, rule: sign.on_unpublished, signed: [] }",
         ),
+        ("{ sender: move@x.example }", "{ sent_to: [b@c.example], sent_by: <> }"),
+        (
+            "{ sender: add@x.example, recipients: [a@home.example, root@home.example] }",
+            "{ sent_to: [a@home.example, b@c.example], sent_by: add@x.example, results: { score: 2.50 } }",
+        ),
+        ("{ sender: label@x.example, message: { subject: hi } }", "{ adds: { Subject: '[ö] hi' } }"),
+        ("{ client: { helo: slow.example } }", "{ sent_to: [] }"),
         ("{ sender: <> }", "{ results: { envelope.sender: '', author.domain: example.com, author.problem: '' } }"),
         ('{ message: "From: a@x.example\\nFrom: b@x.example\\n\\nx" }', "{ rule: dmarc.on_multiple_authors }"),
         ("{ client: { ip: 198.51.100.7 } }", "{ results: { client.relay: true, client.trusted: false } }"),
@@ -117,6 +127,9 @@ def test_what_holds(given: str, expect: str) -> None:
         ("{ rule: none, at: mail }", "at: expected mail, happened none"),
         ("{ reply: 550 5.7.1 }", "reply: expected 550 5.7.1, happened no reply"),
         ("{ tags: [] }", "tags: expected nothing, happened odd"),
+        ("{ sent_by: <> }", "sent_by: expected <>, happened <sender@example.com>"),
+        ("{ sent_to: [] }", "sent_to: expected nothing, happened recipient@example.org"),
+        ("{ results: { score: -1 } }", "score: expected -1, happened 0"),
         ("{ observed: [watch] }", "observed: expected watch, happened nothing"),
         ("{ signed: [a/b] }", "signed: expected a/b, happened nothing"),
         ("{ results: { spf: pass } }", "spf: expected pass, happened none"),
