@@ -1,16 +1,20 @@
-"""`filterd explain FILE.eml`: judge a stored mail by the live engine, offline, and say why."""
+"""`filterd explain`: why a mail ended as it did, or how a stored one would; by the live engine, offline."""
 
 import json
 import sys
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO
 
 import click
 
+from filterd.backend.decision_reader import Wanted
 from filterd.backend.policy_files import load_policy
 from filterd.backend.resolver import DnsResolver
 from filterd.backend.zone import ZoneFileError, zone_resolver
+from filterd.cli.misuse import MisuseError
+from filterd.cli.painted import painted
+from filterd.cli.stored import Ago, list_stored, open_store, stored
 from filterd.engine.replay import StoredMail, judge
 from filterd.engine.runtime import Runtime, authserv_id
 from filterd.lookup import Resolver
@@ -24,12 +28,6 @@ from filterd.policy.transcript import Transcript
 _MAX_MAIL = 256 * 1024 * 1024
 
 
-class _MisuseError(click.ClickException):
-    """What was given cannot be judged; status 1 says that a mail would be refused."""
-
-    exit_code = 2
-
-
 class _Address(click.ParamType[IPAddress]):
     name = "address"
 
@@ -40,65 +38,105 @@ class _Address(click.ParamType[IPAddress]):
             self.fail(f"{value!r} is no IP address; 192.0.2.1 would be one", param, ctx)
 
 
-class _Path(click.ParamType[ReversePath]):
-    name = "mail address"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ReversePath:
-        text = str(value).strip().removeprefix("<").removesuffix(">")
-        try:
-            return ReversePath(text, parse_path(text))
-        except AddressError as error:
-            self.fail(f"{value!r} is no mail address: {error}", param, ctx)
-
-
 @click.command(name="explain")
-@click.argument("file", type=click.File("rb"))
-@click.option("-p", "--policy", required=True, type=click.Path(path_type=Path), help="The policy to judge by.")
+@click.argument("target", required=False)
+@click.option("-p", "--policy", "policy_file", type=click.Path(path_type=Path), help="The policy to judge by.")
 @click.option("--client-ip", type=_Address(), help="The client's address; 127.0.0.1 if you do not say.")
 @click.option("--helo", default="localhost", help="The name that the client gave itself.")
-@click.option("--sender", type=_Path(), default="", help="The envelope sender; <> for a bounce.")
-@click.option("--recipient", "recipients", type=_Path(), multiple=True, help="A recipient; may be repeated.")
+@click.option("--sender", help="The envelope sender; <> for a bounce.")
+@click.option("--recipient", "recipients", multiple=True, help="A recipient; may be repeated.")
 @click.option("--user", help="The login name of an authenticated client.")
 @click.option(
     "--zone", type=click.Path(path_type=Path), help="Answer DNS questions from this RFC 1035 master file alone."
 )
+@click.option("--store", type=click.Path(path_type=Path), help="The store of decisions; the policy's, if not said.")
+@click.option("--replay", is_flag=True, help="Judge the stored mail again by POLICY, exactly as it was seen.")
+@click.option("--last", default=20, type=click.IntRange(1, 10_000), help="How many mails are listed, without TARGET.")
+@click.option("--since", type=Ago(), help="List mails of the last 30m, 2h or 7d only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the transcript as JSON.")
 def command(
-    file: IO[bytes],
-    policy: Path,
+    target: str | None,
+    policy_file: Path | None,
     client_ip: IPAddress | None,
     helo: str,
-    sender: ReversePath,
-    recipients: tuple[ReversePath, ...],
+    sender: str | None,
+    recipients: tuple[str, ...],
     user: str | None,
     zone: Path | None,
+    store: Path | None,
+    replay: bool,
+    last: int,
+    since: float | None,
     as_json: bool,
 ) -> None:
-    """Judge FILE (a mail as it is stored; - is standard input) and print every fact and rule that decided.
+    """Say why: every fact and rule that decided on a mail.
 
-    Ends with 1 if the mail would be refused, with 2 if it cannot be judged.
+    TARGET is a FILE (a mail as it is stored; - is standard input), which is judged now; or the QUEUE-ID or session of
+    a mail that was judged before, from the store of decisions. Without TARGET the last mails of the store are listed,
+    with --sender, --recipient (parts will do), --client-ip and --since those that fit.
+
+    Ends with 1 if the mail was or would be refused, with 2 if that cannot be told.
     """
+    if target is not None and (target == "-" or "/" in target or Path(target).exists()):
+        if policy_file is None:
+            raise click.UsageError("Missing option '-p' / '--policy'.")
+        policy = _policy(policy_file)
+        mail = StoredMail(
+            _read(target),
+            Client(client_ip or ip_address("127.0.0.1")),
+            helo,
+            _path(sender or "", "--sender"),
+            tuple(ForwardPath(each.text, each.mailbox) for each in (_path(each, "--recipient") for each in recipients)),
+            user,
+        )
+        if client_ip is None:
+            click.echo("no --client-ip: 127.0.0.1 is assumed, and may be trusted by the policy", err=True)
+        _print(_judged(policy, mail, zone), as_json)
+        return
+    compiled = _policy(policy_file) if policy_file else None
+    with closing(open_store(store, compiled)) as reader:
+        if target is None:
+            recipient = recipients[0] if recipients else None
+            list_stored(reader, Wanted(None, sender, recipient, str(client_ip) if client_ip else None), since, last)
+            return
+        transcript = stored(reader, target)
+    _print(transcript, as_json)
+
+
+def _policy(file: Path) -> Policy:
     try:
-        compiled = load_policy(policy)
+        return load_policy(file)
     except PolicyErrors as error:
         for each in error.errors:
             click.echo(str(each), err=True)
         sys.exit(2)
-    data = file.read(_MAX_MAIL + 1)
+
+
+def _read(target: str) -> bytes:
+    try:
+        with click.open_file(target, "rb") as file:
+            data: bytes = file.read(_MAX_MAIL + 1)
+    except OSError as error:
+        raise MisuseError(f"'{target}': {error.strerror}") from None
     if len(data) > _MAX_MAIL:
-        raise _MisuseError(f"the mail is larger than {_MAX_MAIL} bytes")
-    mail = StoredMail(
-        data,
-        Client(client_ip or ip_address("127.0.0.1")),
-        helo,
-        sender,
-        tuple(ForwardPath(each.text, each.mailbox) for each in recipients),
-        user,
-    )
-    if client_ip is None:
-        click.echo("no --client-ip: 127.0.0.1 is assumed, and may be trusted by the policy", err=True)
-    transcript = _judged(compiled, mail, zone)
-    click.echo(json.dumps(transcript.to_mapping(), indent=2) if as_json else explain(transcript), nl=as_json)
+        raise MisuseError(f"the mail is larger than {_MAX_MAIL} bytes")
+    return data
+
+
+def _path(value: str, option: str) -> ReversePath:
+    text = value.strip().removeprefix("<").removesuffix(">")
+    try:
+        return ReversePath(text, parse_path(text))
+    except AddressError as error:
+        raise click.BadParameter(f"{value!r} is no mail address: {error}", param_hint=f"'{option}'") from None
+
+
+def _print(transcript: Transcript, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(transcript.to_mapping(), indent=2))
+    else:
+        page = explain(transcript)
+        click.echo(painted(page) if sys.stdout.isatty() else page, nl=False)
     sys.exit(1 if transcript.verdict.disposition.final else 0)
 
 
@@ -122,7 +160,7 @@ def _judged(policy: Policy, mail: StoredMail, zone: Path | None) -> Transcript:
         if live:
             live.close()
     if not transcripts:
-        raise _MisuseError("the mail has no recipient that is taken; give --recipient")
+        raise MisuseError("the mail has no recipient that is taken; give --recipient")
     return transcripts[-1]
 
 
@@ -130,8 +168,8 @@ def _zone(path: Path) -> Resolver:
     try:
         return zone_resolver(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _MisuseError(f"{path}: cannot be read: {error.strerror}") from None
+        raise MisuseError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise _MisuseError(f"{path}: is not UTF-8 text") from None
+        raise MisuseError(f"{path}: is not UTF-8 text") from None
     except ZoneFileError as error:
-        raise _MisuseError(f"{path}:{error.line}: {error.text}") from None
+        raise MisuseError(f"{path}:{error.line}: {error.text}") from None

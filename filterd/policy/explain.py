@@ -1,24 +1,17 @@
 """A transcript as a page that answers "why": every result, every rule that fired and that did not."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from filterd.arc.verify import ArcResult, Hop
 from filterd.dmarc.evaluate import DmarcResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
+from filterd.mail.transaction import Stage
 from filterd.policy.edit_words import edit_words
 from filterd.policy.transcript import Judgement, Transcript
 from filterd.policy.verdict import Disposition, Step, StepOutcome, score_of
 
-_WORDS = {
-    Disposition.CONTINUE: "accepted: no rule decided",
-    Disposition.ACCEPT: "accepted",
-    Disposition.QUARANTINE: "quarantined: delivered, marked for the Junk folder",
-    Disposition.HOLD: "held in the MTA's queue",
-    Disposition.DEFER: "deferred",
-    Disposition.REJECT: "rejected",
-    Disposition.DISCARD: "discarded",
-}
 #: What became of a mail, in one word.
 DECIDED = {
     Disposition.CONTINUE: "accepted",
@@ -29,7 +22,21 @@ DECIDED = {
     Disposition.REJECT: "rejected",
     Disposition.DISCARD: "discarded",
 }
-_WIDTH = 96
+_MEANING = {
+    Disposition.CONTINUE: ": no rule decided",
+    Disposition.QUARANTINE: ": delivered, marked for the Junk folder",
+    Disposition.HOLD: ": kept in the MTA's hold queue",
+    Disposition.DISCARD: ": taken, and thrown away",
+}
+# What decides where no rule does.
+_NO_RULES = {
+    "server.on_error": "filterd itself failed; the line `fault` says how",
+    "dns.on_error": "DMARC could not be judged, as DNS did not answer",
+    "sign.on_unpublished": "none of the keys that sign for this author is published in DNS",
+    "sign.failed": "the signature could not be made",
+    "header.too-large": "the header section has more fields or octets than are judged",
+}
+_WIDTH = 120
 
 
 def explain(transcript: Transcript) -> str:
@@ -40,7 +47,8 @@ def explain(transcript: Transcript) -> str:
 def _lines(transcript: Transcript) -> Iterator[str]:
     verdict = transcript.verdict
     decided = f" by {verdict.rule}" if verdict.rule else ""
-    yield f"verdict   {_WORDS[verdict.disposition]}{decided}"
+    yield f"verdict   {DECIDED[verdict.disposition]}{decided}{_MEANING.get(verdict.disposition, '')}"
+    yield from _because(transcript)
     if verdict.reply:
         yield f"reply     {verdict.reply}"
     if verdict.override:
@@ -71,17 +79,38 @@ def _lines(transcript: Transcript) -> Iterator[str]:
         yield ""
         yield "dns"
         for answer in transcript.answers:
-            yield f"  {_answer(answer)}"
+            question = f"{answer.rdtype} {answer.name}"
+            parts = [part for part, asked in transcript.sources.items() if question in asked]
+            yield f"  {','.join(parts):9} {_answer(answer)}"
     yield ""
     times = ", ".join(f"{part} {spent:.1f} ms" for part, spent in transcript.times.items())
     yield f"policy {transcript.policy}; {times}"
 
 
+def _because(transcript: Transcript) -> Iterator[str]:
+    """What the rule that decided read, or why something else decided."""
+    rule = transcript.verdict.rule
+    if rule in _NO_RULES:
+        yield f"because   {_NO_RULES[rule]}"
+    steps = (step for judgement in transcript.judgements for step in judgement.verdict.steps)
+    step = next((step for step in steps if step.rule == rule and step.outcome is StepOutcome.FIRED), None)
+    if step and step.facts:
+        yield f"because   {_read(step)}"
+
+
 def _mail(transcript: Transcript) -> Iterator[str]:
     transaction, author = transcript.transaction, transcript.author
     client = transaction.client
+    queue_id = f"queue id {printable_text(transaction.queue_id)}, " if transaction.queue_id else ""
+    yield f"mail      {_when(transcript.at)}, {queue_id}session {printable_text(transaction.id)}"
+    if not transcript.completed:
+        last = max((each.stage for each in transcript.judgements), default=Stage.CONNECT)
+        yield f"ended     at {last.word}: what would have come then was never seen"
     name = f" ({printable_text(client.name)})" if client.name else ""
     yield f"client    {client.ip or 'local'}{name}, HELO {printable_text(transaction.helo or '-')}"
+    for handover in transcript.handovers:
+        helo = printable_text(handover.helo)
+        yield f"relayed   to a relay of ours by {handover.ip or 'several clients'}, HELO {helo} (Received)"
     if transaction.user:
         yield f"user      {printable_text(transaction.user)}"
     sender = transaction.sender
@@ -90,7 +119,10 @@ def _mail(transcript: Transcript) -> Iterator[str]:
     more = len(transaction.recipients) - 5
     yield f"to        {recipients or '-'}{f' and {more} more' if more > 0 else ''}"
     if author:
-        yield f"author    {author.domain or author.reason}"
+        yield f"author    {author.domain or author.reason} (From)"
+    marks = [each.removeprefix("header ") for each in transcript.sources.get("message.indirect", ())]
+    if marks:
+        yield f"indirect  {printable_text(', '.join(marks))}"
     if transcript.signed:
         yield f"signed    {', '.join(transcript.signed)}"
     if transcript.unsigned:
@@ -100,6 +132,13 @@ def _mail(transcript: Transcript) -> Iterator[str]:
     if transcript.unsealed:
         yield f"unsealed  {transcript.unsealed}"
     yield f"whose     {'ours: strangers are checked, we are not' if transcript.from_us else 'not ours'}"
+
+
+def _when(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"at {at} s"
 
 
 def _results(transcript: Transcript) -> Iterator[str]:
@@ -157,11 +196,16 @@ def _step(judgement: Judgement, step: Step) -> Iterator[str]:
     outcome = "would have fired (observe)" if step.outcome is StepOutcome.OBSERVED else step.outcome.value
     yield f"  {stage:15} {step.rule:28} {outcome}{f': {printable_text(step.note)}' if step.note else ''}"
     if step.facts:
-        read = ", ".join(f"{name}={_value(value)}" for name, value in step.facts)
-        yield f"  {'':15} {'':28} {read}"
+        yield f"  {'':15} {'':28} {_read(step)}"
+
+
+def _read(step: Step) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in step.facts)
 
 
 def _value(value: object) -> str:
+    if value is None:
+        return "unknown"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -176,7 +220,7 @@ def _answer(answer: Answer) -> str:
     )
     why = f" ({answer.reason})" if answer.reason else ""
     line = f"{answer.rdtype:5} {printable_text(answer.name)}  {answer.outcome}{why} {values}".rstrip()
-    return line if len(line) <= 2 * _WIDTH else line[: 2 * _WIDTH - 3] + "..."
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
 
 def printable_text(text: str) -> str:

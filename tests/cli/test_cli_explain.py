@@ -65,15 +65,16 @@ def test_it_says_why_a_mail_passes(cast: dict[str, Scene], options: Options) -> 
         r"refuse-forgery +did not fire\n +arc.trusted_dmarc=\"\", dmarc.policy=\"reject\", dmarc.result=\"pass\"",
         result.stdout,
     )
-    assert '\n  TXT   bank.example  found "v=spf1 ip4:192.0.2.10 -all"\n' in result.stdout
+    assert '\n  spf       TXT   bank.example  found "v=spf1 ip4:192.0.2.10 -all"\n' in result.stdout
 
 
 def test_it_says_why_a_mail_is_refused(cast: dict[str, Scene], options: Options) -> None:
     result = explain(cast["forged From, p=reject"], options)
 
     assert result.exit_code == 1
-    verdict, reply, *_ = result.stdout.splitlines()
+    verdict, because, reply, *_ = result.stdout.splitlines()
     assert verdict == "verdict   rejected by refuse-forgery"
+    assert because.startswith('because   arc.trusted_dmarc="", dmarc.policy="reject", dmarc.result="fail"')
     assert reply == "reply     550 5.7.1 bank.example asks that mail failing DMARC be refused"
     outcomes = re.findall(r"(?m)^  end_of_message +(\S+) +(.*)$", result.stdout)
     assert outcomes == [
