@@ -80,8 +80,8 @@ def _lines(transcript: Transcript) -> Iterator[str]:
         yield "dns"
         for answer in transcript.answers:
             question = f"{answer.rdtype} {answer.name}"
-            parts = [part for part, asked in transcript.sources.items() if question in asked]
-            yield f"  {','.join(parts):9} {_answer(answer)}"
+            asking = ",".join(part for part, asked in transcript.sources.items() if question in asked)
+            yield f"  {asking:9} {_answer(answer)}"
     yield ""
     times = ", ".join(f"{part} {spent:.1f} ms" for part, spent in transcript.times.items())
     yield f"policy {transcript.policy}; {times}"

@@ -15,7 +15,21 @@ from filterd.mail.received import Handover
 from filterd.mail.transaction import Client, ForwardPath, IPAddress, ReversePath
 from filterd.policy.facts import FACTS, Form
 from filterd.policy.transcript import Judgement, Transcript
-from filterd.policy.verdict import QUARANTINE_FIELD, TAG_FIELD, AddField, Edit, Step, StepOutcome, Verdict
+from filterd.policy.verdict import (
+    QUARANTINE_FIELD,
+    TAG_FIELD,
+    AddField,
+    AddRecipient,
+    ChangeSender,
+    Edit,
+    PrefixSubject,
+    RedirectTo,
+    RemoveRecipient,
+    RewriteField,
+    Step,
+    StepOutcome,
+    Verdict,
+)
 from filterd.spf.check import SpfResult
 
 #: What stands where something was taken out.
@@ -45,6 +59,7 @@ def impersonal(transcript: Transcript) -> Transcript:
             results,
             spf=_spf(results.spf),
             spf_helo=_spf(results.spf_helo),
+            iprev=replace(results.iprev, name=None) if results.iprev else None,
             dkim=None
             if results.dkim is None
             else tuple(replace(each, auid=None, detail=None) for each in results.dkim),
@@ -100,8 +115,15 @@ def _verdict(verdict: Verdict) -> Verdict:
 
 
 def _edit(edit: Edit) -> Edit:
-    if isinstance(edit, AddField) and edit.name not in (TAG_FIELD, QUARANTINE_FIELD):
-        return AddField(edit.name, GONE)
+    match edit:
+        case AddField() if edit.name in (TAG_FIELD, QUARANTINE_FIELD):
+            return edit
+        case AddField() | RewriteField():
+            return replace(edit, value=GONE)
+        case PrefixSubject():
+            return replace(edit, text=GONE)
+        case AddRecipient() | RemoveRecipient() | RedirectTo() | ChangeSender():
+            return replace(edit, address=GONE)
     return edit
 
 
