@@ -3,6 +3,7 @@
 import os
 import stat
 from functools import cache
+from glob import glob, has_magic
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from filterd.policy.policy_tests import MAX_FILE
 from filterd.policy.rules import Policy
 from filterd.policy.schema import Server
 
+_MAX_SECRET = 4096
+
 
 def load_policy(path: Path) -> Policy:
     """Read and compile a policy file. Raises PolicyErrors, also where the file cannot be read."""
@@ -25,12 +28,14 @@ def load_policy(path: Path) -> Policy:
         lambda file: load_key(path.parent / file),
         load_public_suffixes,
         cache(lambda file: _read(path.parent / file)),
+        lambda pattern: _included(path.parent, pattern),
+        lambda file: _secret(path.parent / file),
     )
 
 
 def load_server(path: Path) -> Server:
     """The server section of a policy file, whatever is wrong with the rest. Raises PolicyErrors."""
-    document = Document(_text(path), str(path))
+    document = Document(_text(path), str(path), lambda pattern: _included(path.parent, pattern))
     section = document.data.get("server") if isinstance(document.data, dict) else None
     try:
         return Server.model_validate(section or {})
@@ -41,13 +46,50 @@ def load_server(path: Path) -> Server:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_SIZE + 1).decode("utf-8")
+        return _decoded(path)
     except OSError as error:
-        raise PolicyErrors([PolicyError(str(path), 1, 1, "", f"cannot be read: {error.strerror}")]) from None
+        raise PolicyErrors([PolicyError(str(path), 0, 0, "", f"cannot be read: {error.strerror}")]) from None
+
+
+def _decoded(path: Path) -> str:
+    """Raises OSError, and PolicyErrors for what is no text."""
+    with path.open("rb") as file:
+        octets = file.read(MAX_SIZE + 1)
+    try:
+        # A cut character at the end of what is too large anyway is no matter.
+        return octets.decode("utf-8", "strict" if len(octets) <= MAX_SIZE else "replace")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise PolicyErrors([PolicyError(str(path), line, 1, "", "is not UTF-8 text")]) from None
+        before = octets[: error.start]
+        line, column = before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
+        raise PolicyErrors([PolicyError(str(path), line, column, "", "is not UTF-8 text")]) from None
+
+
+def _included(folder: Path, pattern: str) -> list[tuple[str, str]]:
+    """The files that a pattern means, by name; a pattern may mean none. Raises ValueError and PolicyErrors."""
+    if not pattern or "\0" in pattern:
+        raise ValueError("here stands the name of a file, or a pattern such as rules.d/*.yaml")
+    path = folder / pattern
+    found = sorted(Path(each) for each in glob(str(path))) if has_magic(pattern) else [path]
+    try:
+        return [(str(each), _decoded(each)) for each in found]
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _secret(path: Path) -> str:
+    """The one line of a file that others cannot read. Raises ValueError."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            octets = file.read(_MAX_SECRET + 1)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    if mode & stat.S_IRWXO:
+        raise ValueError(f"{path} is open to everybody (mode {mode:04o}); chmod 0600 is right, or 0640")
+    secret = octets.decode("utf-8", "replace").removesuffix("\n")
+    if not secret or len(octets) > _MAX_SECRET or not secret.isprintable():
+        raise ValueError(f"{path} has no secret: one line of text")
+    return secret
 
 
 def _read(path: Path) -> bytes:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PolicyError:
-    """One fault. `line` and `column` count from 1; `path` is the dotted place (`rules[2].when`), or empty."""
+    """One fault. `line` and `column` count from 1, and are 0 where the file as a whole is meant.
+
+    `path` is the dotted place (`rules[2].when`), or empty.
+    """
 
     file: str
     line: int
@@ -16,12 +19,14 @@ class PolicyError:
 
     def __str__(self) -> str:
         path = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}:{self.column}: {path}{self.text}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {path}{self.text}"
 
 
 class PolicyErrors(Exception):  # noqa: N818 # it carries several errors
-    """A policy cannot be used; `errors` has every fault that was found, in the order of the file."""
+    """A policy cannot be used; `errors` has every fault that was found, file by file, each in its order."""
 
     def __init__(self, errors: Sequence[PolicyError]) -> None:
-        self.errors = tuple(sorted(errors, key=lambda error: (error.line, error.column)))
+        files = list(dict.fromkeys(error.file for error in errors))
+        self.errors = tuple(sorted(errors, key=lambda error: (files.index(error.file), error.line, error.column)))
         super().__init__("\n".join(str(error) for error in self.errors))

@@ -11,12 +11,13 @@ from filterd.mail.domain import Domain
 from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
-from filterd.policy.load_rules import load_condition, load_rule, own_rule, score_rules
+from filterd.policy.field_types import ReadSecret, no_secrets
+from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
-from filterd.policy.nodes import Document
+from filterd.policy.nodes import Document, ReadInclude, no_includes
 from filterd.policy.rules import Policy
 from filterd.policy.schema import PolicyFile
-from filterd.policy.schema_errors import schema_errors
+from filterd.policy.schema_errors import schema_errors, sound_parts
 from filterd.policy.signers import Sealer, SelectedKey, Signer, Signers
 
 # Authentication-Results name these, whatever the rules read.
@@ -45,16 +46,22 @@ def load(
     read_key: ReadKey = _no_keys,
     read_suffixes: ReadSuffixes = _no_suffixes,
     read_file: ReadFile = _no_files,
+    read_include: ReadInclude = no_includes,
+    read_secret: ReadSecret = no_secrets,
 ) -> Policy:
     """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy,
-    `read_suffixes` the public suffix list where it is asked for, `read_file` what a test's file has; all raise
-    ValueError. Raises PolicyErrors with every fault."""
-    document = Document(text, file)
+    `read_suffixes` the public suffix list where it is asked for, `read_file` what a test's file has, `read_include` the
+    files that it includes, `read_secret` a secret that is kept in a file; all raise ValueError. Raises PolicyErrors
+    with every fault."""
+    document = Document(text, file, read_include)
+    context = {"read_secret": read_secret}
+    faults = document.errors
     try:
-        settings = PolicyFile.model_validate(document.data)
+        settings = PolicyFile.model_validate(document.data, context=context)
+        entries = list(enumerate(settings.rules))
     except ValidationError as error:
-        raise PolicyErrors(schema_errors(document, error)) from None
-    faults: list[PolicyError] = []
+        faults += schema_errors(document, error)
+        settings, entries = sound_parts(document, error, context)
     mail_from_us = load_condition(document, ("mail_from_us",), settings.mail_from_us, faults)
     for name in mail_from_us.facts:
         if FACTS[name].check or FACTS[name].stage > Stage.MAIL or name == "from_us":
@@ -64,9 +71,10 @@ def load(
     sealer = _sealer(document, settings, signers, faults)
     suffixes = _suffixes(document, settings, read_suffixes, faults)
     rules = [own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
-    rules += [load_rule(document, index, entry, faults) for index, entry in enumerate(settings.rules)]
+    rules += [load_rule(document, index, entry, faults) for index, entry in entries]
     rules += score_rules(document, settings.score, faults)
-    tests = load_tests(document, settings.tests, [rule.name for rule in rules], read_file, faults)
+    names = [rule.name for rule in rules] + broken_rules(document, entries, faults)
+    tests = load_tests(document, settings.tests, names, read_file, faults)
     if faults:
         raise PolicyErrors(faults)
     staged = {stage: tuple(rule for rule in rules if rule.stage is stage) for stage in Stage}
@@ -74,7 +82,7 @@ def load(
         stage: tuple(sorted({name for rule in staged[stage] for name in (*rule.condition.facts, *rule.shown_facts)}))
         for stage in Stage
     }
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest = hashlib.sha256("\0".join(document.texts).encode()).hexdigest()[:12]
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
     trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
     checks = _REPORTED | named
@@ -103,8 +111,8 @@ def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults
 
 
 def _sealer(document: Document, settings: PolicyFile, signers: Signers, faults: list[PolicyError]) -> Sealer | None:
-    # A key that could not be read is told of already.
-    if not settings.arc.seal or any(fault.path.startswith("sign") for fault in faults):
+    # A key that could not be read, or a name that is none, is told of already.
+    if not settings.arc.seal or any(fault.path.startswith(("sign", "identity")) for fault in faults):
         return None
     host = settings.identity.authserv_id
     sealer = signers.for_host(Domain.parse(host)) if host else None

@@ -1,7 +1,7 @@
 """Rules as they are written become rules that can be run: conditions, stages, replies."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from filterd.mail.reply import Reply, ReplyError
@@ -74,6 +74,20 @@ def load_rule(document: Document, index: int, entry: RuleEntry, faults: list[Pol
     except ValueError as error:
         faults.append(document.error((*path, "at" if entry.at else "when"), str(error)))
         return rule
+
+
+def broken_rules(document: Document, entries: Sequence[tuple[int, RuleEntry]], faults: list[PolicyError]) -> list[str]:
+    """The names of the rules that are not among the entries, as the schema refuses them.
+
+    What is wrong with their conditions joins the faults.
+    """
+    items, sound, names = document.keys(("rules",)), {index for index, _ in entries}, []
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if index not in sound and isinstance(item, dict):
+            names.append(str(item.get("name")))
+            if isinstance(condition := item.get("when"), str):
+                load_condition(document, ("rules", index, "when"), condition, faults)
+    return names
 
 
 def _stage(rule: Rule, entry: RuleEntry) -> Stage:

@@ -243,6 +243,12 @@ class PolicyFile(Section):
     """A whole policy file."""
 
     version: Literal["1"]
+    include: tuple[str, ...] = Field(
+        (),
+        max_length=100,
+        description="Files that belong to the policy: names or patterns (rules.d/*.yaml), relative to its folder. "
+        "Their lists go on behind those of this file, their mappings add keys; what is no list is set once.",
+    )
     server: Server = Server()
     identity: Identity = Identity()
     networks: Networks = Networks()

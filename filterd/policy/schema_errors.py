@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from contextlib import suppress
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,7 @@ from pydantic_core import ErrorDetails
 from filterd.policy.action_entries import ACTIONS
 from filterd.policy.errors import PolicyError
 from filterd.policy.nodes import Document, Path
-from filterd.policy.schema import PolicyFile
+from filterd.policy.schema import PolicyFile, RuleEntry
 
 
 def schema_errors(document: Document, error: ValidationError) -> list[PolicyError]:
@@ -19,6 +20,23 @@ def schema_errors(document: Document, error: ValidationError) -> list[PolicyErro
     # pydantic counts only good items: a list whose one item is wrong is not too short besides.
     wrong = [each for each in wrong if each["type"] != "too_short" or not _has_within(wrong, each["loc"])]
     return [_schema_error(document, each) for each in wrong]
+
+
+def sound_parts(
+    document: Document, error: ValidationError, context: dict[str, Any]
+) -> tuple[PolicyFile, list[tuple[int, RuleEntry]]]:
+    """The sections and the rules (with their places) that are right, so that what they name can be examined too."""
+    wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+    data = document.data if isinstance(document.data, dict) else {}
+    sound = {key: value for key, value in data.items() if key not in wrong}
+    rules = []
+    items = document.keys(("rules",))
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        with suppress(ValidationError):
+            rules.append((index, RuleEntry.model_validate(item, context=context)))
+    with suppress(ValidationError):
+        return PolicyFile.model_validate({**sound, "version": "1"}, context=context), rules
+    return PolicyFile(version="1"), rules
 
 
 def _has_within(errors: list[ErrorDetails], location: tuple[int | str, ...]) -> bool:

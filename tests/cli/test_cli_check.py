@@ -102,9 +102,9 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
 
     assert [result.exit_code for result in results] == [1, 1, 1]
     assert [result.stderr for result in results] == [
-        f"{missing}:1:1: cannot be read: No such file or directory\n",
-        f"{tmp_path}:1:1: cannot be read: Is a directory\n",
-        f"{binary}:2:1: is not UTF-8 text\n",
+        f"{missing}: cannot be read: No such file or directory\n",
+        f"{tmp_path}: cannot be read: Is a directory\n",
+        f"{binary}:2:3: is not UTF-8 text\n",
     ]
 
 
