@@ -129,7 +129,7 @@ def test_nothing_remote_moves_the_terminal(options: Options) -> None:
         (["--client-ip", "1.2.3"], "'1.2.3' is no IP address; 192.0.2.1 would be one"),
         (["--sender", "a b"], "'a b' is no mail address"),
         (["--recipient", "<@>"], "'<@>' is no mail address"),
-        (["--policy", "{folder}/missing.yaml"], "{folder}/missing.yaml:1:1: cannot be read: No such file or directory"),
+        (["--policy", "{folder}/missing.yaml"], "{folder}/missing.yaml: cannot be read: No such file or directory"),
         (["--policy", "{folder}/broken.yaml"], "{folder}/broken.yaml:2:1: rule: there is no key rule here"),
         (["--zone", "{folder}/missing"], "{folder}/missing: cannot be read: No such file or directory"),
         (["--zone", "{folder}"], "{folder}: cannot be read: Is a directory"),
