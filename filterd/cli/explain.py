@@ -5,6 +5,7 @@ import sys
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -16,12 +17,13 @@ from filterd.cli.misuse import MisuseError
 from filterd.cli.painted import painted
 from filterd.cli.stored import Ago, list_stored, open_store, stored
 from filterd.engine.replay import StoredMail, judge
+from filterd.engine.replay_record import rejudge
 from filterd.engine.runtime import Runtime, authserv_id
 from filterd.lookup import Resolver
 from filterd.mail.address import AddressError, parse_path
 from filterd.mail.transaction import Client, ForwardPath, IPAddress, ReversePath
 from filterd.policy.errors import PolicyErrors
-from filterd.policy.explain import explain
+from filterd.policy.explain import DECIDED, explain
 from filterd.policy.rules import Policy
 from filterd.policy.transcript import Transcript
 
@@ -92,7 +94,6 @@ def command(
         if client_ip is None:
             click.echo("no --client-ip: 127.0.0.1 is assumed, and may be trusted by the policy", err=True)
         _print(_judged(policy, mail, zone), as_json)
-        return
     compiled = _policy(policy_file) if policy_file else None
     with closing(open_store(store, compiled)) as reader:
         if target is None:
@@ -100,7 +101,21 @@ def command(
             list_stored(reader, Wanted(None, sender, recipient, str(client_ip) if client_ip else None), since, last)
             return
         transcript = stored(reader, target)
+    if replay:
+        if compiled is None:
+            raise click.UsageError("--replay judges by a policy: say which with --policy")
+        _replay(compiled, transcript, as_json)
     _print(transcript, as_json)
+
+
+def _replay(policy: Policy, seen: Transcript, as_json: bool) -> NoReturn:
+    """Print the mail as it would end under this policy, or what is not known of that."""
+    found = rejudge(policy, seen.authserv_id, seen)
+    then = f"{DECIDED[seen.verdict.disposition]} by {seen.verdict.rule or 'no rule'}"
+    click.echo(f"judged again by policy {policy.digest}; by policy {seen.policy} it was {then}", err=True)
+    if found.transcript is None:
+        raise MisuseError(f"cannot tell: {'; '.join(found.unknown)}")
+    _print(found.transcript, as_json, found.unknown)
 
 
 def _policy(file: Path) -> Policy:
@@ -131,13 +146,15 @@ def _path(value: str, option: str) -> ReversePath:
         raise click.BadParameter(f"{value!r} is no mail address: {error}", param_hint=f"'{option}'") from None
 
 
-def _print(transcript: Transcript, as_json: bool) -> None:
+def _print(transcript: Transcript, as_json: bool, unknown: tuple[str, ...] = ()) -> NoReturn:
     if as_json:
         click.echo(json.dumps(transcript.to_mapping(), indent=2))
+        for why in unknown:
+            click.echo(f"cannot tell: {why}", err=True)
     else:
-        page = explain(transcript)
+        page = explain(transcript, unknown)
         click.echo(painted(page) if sys.stdout.isatty() else page, nl=False)
-    sys.exit(1 if transcript.verdict.disposition.final else 0)
+    sys.exit(2 if unknown else 1 if transcript.verdict.disposition.final else 0)
 
 
 def _judged(policy: Policy, mail: StoredMail, zone: Path | None) -> Transcript:

@@ -22,6 +22,7 @@ from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.reason import Reason
 from filterd.mail.transaction import Transaction
+from filterd.policy.facts import FACTS
 from filterd.policy.rules import Policy
 from filterd.spf.check import SpfCode, SpfIdentity, SpfResult, check_helo, check_mail_from
 
@@ -185,6 +186,10 @@ class Gather:
         if sealed.fault:
             self.faults.append(sealed.fault)
         return sealed
+
+    def not_known(self, group: str, why: str) -> None:
+        """Facts of a group (`trusted.`) cannot be had, in a replay."""
+        self.unknown.update({name: why for name in FACTS if name.startswith(group)})
 
     def fault(self, where: str, error: Exception) -> None:
         """Note a fault of filterd's own, with the line that raised it."""

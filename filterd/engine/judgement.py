@@ -145,6 +145,35 @@ class MailJudgement:
             )
         return self._judge(Stage.END_OF_HEADERS)
 
+    def recorded_content(self, seen: Transcript, queue_id: str | None) -> Verdict:
+        """The content of a mail that is judged again by its record: as much of it as was kept."""
+        self._adopt(queue_id)
+        self._header = seen.content.header if seen.content else None
+        return self._guarded(Stage.END_OF_HEADERS, lambda: self._recorded(seen))
+
+    def _recorded(self, seen: Transcript) -> Verdict:
+        if seen.content is not None:
+            verdict = self._content(seen.content.header)
+            self.body(seen.content.body or b"")
+            self._size = seen.size or 0
+            return verdict
+        if seen.author is None:
+            # The header section was refused unread.
+            self._refused = seen.verdict
+            return _CONTINUE
+        self._author, self._found, self._size = seen.author, seen.found, seen.size or 0
+        self._author_allowed = may_write_as(self._policy.settings.senders, self._transaction.user, seen.author)
+        if self._connection.client_relay:
+            self._origin = self._relayed(seen.handovers)
+        if self._seen_by and self._policy.names("trusted"):
+            if seen.sources.get("trusted") == seen_by_words(self._seen_by):
+                self._trusted = seen.trusted
+            else:
+                self._gather.not_known("trusted.", "what other servers of ours found is not in the record")
+        if self._from_us:
+            self._outbound = Outbound(self._policy, seen.author, self._transaction.user, self._notes.resolver())
+        return self._judge(Stage.END_OF_HEADERS)
+
     def body(self, chunk: bytes) -> None:
         """A part of the body, in order."""
         self._size += len(chunk)

@@ -18,7 +18,7 @@ from filterd.mail.transaction import Client, ForwardPath, ReversePath, Stage, Tr
 from filterd.policy.decide import decide
 from filterd.policy.facts import Facts
 from filterd.policy.results import Results
-from filterd.policy.transcript import Judgement
+from filterd.policy.transcript import Judgement, Transcript
 from filterd.policy.verdict import Disposition, Verdict
 
 _CONTINUE = Verdict()
@@ -83,6 +83,10 @@ class MailSession:
     def end_of_headers(self, fields: Sequence[Field], queue_id: str | None) -> Verdict:
         """The header section is complete."""
         return self._mail.content(Header.of(fields), queue_id) if self._mail else _CONTINUE
+
+    def recorded_content(self, seen: Transcript, queue_id: str | None) -> Verdict:
+        """In a replay: header section and body as far as a record has them."""
+        return self._mail.recorded_content(seen, queue_id) if self._mail else _CONTINUE
 
     def body(self, chunk: bytes) -> None:
         """A part of the body, in order."""

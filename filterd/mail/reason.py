@@ -14,6 +14,7 @@ class Reason(StrEnum):
     DNS_SERVFAIL = "dns.servfail"  #: every server failed (SERVFAIL, REFUSED, NOTIMP)
     DNS_MALFORMED = "dns.malformed"  #: the answer could not be read
     DNS_BAD_NAME = "dns.bad-name"  #: the name cannot be asked: empty or over-long label, over-long name
+    DNS_NOT_ASKED = "dns.not-asked"  #: a replay of a record needs an answer that was not asked for then
     DNS_DEADLINE = "dns.deadline"  #: the time this message may take was used up
 
     SPF_NO_CLIENT = "spf.no-client"  #: the client's address is not known

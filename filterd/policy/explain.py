@@ -1,6 +1,6 @@
 """A transcript as a page that answers "why": every result, every rule that fired and that did not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from filterd.arc.verify import ArcResult, Hop
@@ -39,31 +39,16 @@ _NO_RULES = {
 _WIDTH = 120
 
 
-def explain(transcript: Transcript) -> str:
-    """The page, ending with a line end."""
-    return "\n".join(_lines(transcript)) + "\n"
+def explain(transcript: Transcript, unknown: Sequence[str] = ()) -> str:
+    """The page, ending with a line end. `unknown` says why, in a replay, it is not known how the mail would end."""
+    return "\n".join(_lines(transcript, unknown)) + "\n"
 
 
-def _lines(transcript: Transcript) -> Iterator[str]:
-    verdict = transcript.verdict
-    decided = f" by {verdict.rule}" if verdict.rule else ""
-    yield f"verdict   {DECIDED[verdict.disposition]}{decided}{_MEANING.get(verdict.disposition, '')}"
-    yield from _because(transcript)
-    if verdict.reply:
-        yield f"reply     {verdict.reply}"
-    if verdict.override:
-        yield f"override  the failure of DMARC is set aside by the trusted ARC sealer {verdict.override}"
-    for rule, recipient in transcript.refused_recipients():
-        yield f"refused   <{printable_text(recipient)}> by {rule}"
-    for edit in verdict.edits:
-        words = edit_words(edit)
-        if words:
-            yield printable_text(words)
-    if verdict.summands:
-        parts = ", ".join(f"{each.source} {each.number:+g}" for each in verdict.summands)
-        yield f"score     {score_of(verdict.summands):g} = {printable_text(parts)}"
-    if transcript.fault:
-        yield f"fault     {printable_text(transcript.fault)}"
+def _lines(transcript: Transcript, unknown: Sequence[str]) -> Iterator[str]:
+    for why in unknown:
+        yield f"verdict   cannot tell: {printable_text(why)}"
+    if not unknown:
+        yield from _verdict(transcript)
     yield ""
     yield from _mail(transcript)
     yield ""
@@ -85,6 +70,28 @@ def _lines(transcript: Transcript) -> Iterator[str]:
     yield ""
     times = ", ".join(f"{part} {spent:.1f} ms" for part, spent in transcript.times.items())
     yield f"policy {transcript.policy}; {times}"
+
+
+def _verdict(transcript: Transcript) -> Iterator[str]:
+    verdict = transcript.verdict
+    decided = f" by {verdict.rule}" if verdict.rule else ""
+    yield f"verdict   {DECIDED[verdict.disposition]}{decided}{_MEANING.get(verdict.disposition, '')}"
+    yield from _because(transcript)
+    if verdict.reply:
+        yield f"reply     {verdict.reply}"
+    if verdict.override:
+        yield f"override  the failure of DMARC is set aside by the trusted ARC sealer {verdict.override}"
+    for rule, recipient in transcript.refused_recipients():
+        yield f"refused   <{printable_text(recipient)}> by {rule}"
+    for edit in verdict.edits:
+        words = edit_words(edit)
+        if words:
+            yield printable_text(words)
+    if verdict.summands:
+        parts = ", ".join(f"{each.source} {each.number:+g}" for each in verdict.summands)
+        yield f"score     {score_of(verdict.summands):g} = {printable_text(parts)}"
+    if transcript.fault:
+        yield f"fault     {printable_text(transcript.fault)}"
 
 
 def _because(transcript: Transcript) -> Iterator[str]:

@@ -134,3 +134,22 @@ def test_colour_changes_no_text(mails: dict[str, Transcript]) -> None:
         page = painted(explain(each))
         assert "\x1b[1m" in page
         assert unstyle(page) == explain(each)
+
+
+def test_a_mail_is_judged_again_by_another_policy(store: Path, tmp_path: Path) -> None:
+    def again(when: str) -> tuple[int, str, str]:
+        policy = tmp_path / "new.yaml"
+        policy.write_text(
+            f"version: 1\ndecisions: {{ file: {store} }}\nrules: [{{ name: new, when: {when!r}, then: reject }}]"
+        )
+        result = filterd("explain", "--replay", "Q0", "-p", policy)
+        return result.exit_code, result.stdout.splitlines()[0], result.stderr
+
+    code, verdict, told = again('dmarc.result == "pass"')
+    assert (code, verdict) == (1, "verdict   rejected by new")
+    assert told.endswith("it was accepted by no rule\n")
+    assert again('dmarc.result == "fail"')[:2] == (0, "verdict   accepted: no rule decided")
+    assert again('spf.helo_result == "fail"')[:2] == (
+        2,
+        "verdict   cannot tell: dns for mail.bank.example was not asked",
+    )
