@@ -157,5 +157,10 @@ Workers = Annotated[
     BeforeValidator(_workers),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 999}]}, "validation"),
 ]
+#: CEL; which facts and functions it may name is for `conditions` to say.
+ConditionText = Annotated[
+    str,
+    WithJsonSchema({"type": ["string", "boolean"], "examples": ['dmarc.result == "fail" && !from_us']}, "validation"),
+]
 #: Never shown by `repr`, logs or errors; `get_secret_value()` gives it. In the policy a text, or `{ file: PATH }`.
 Secret = Annotated[SecretStr, BeforeValidator(_secret), _SECRET_FORM]

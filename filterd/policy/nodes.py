@@ -149,12 +149,15 @@ class Document:
         if isinstance(node, yaml.SequenceNode) and isinstance(there, list | None):
             items: list[Data] = [] if there is None else there
             for child in node.value:
-                items.append(self._read(child, (*path, len(items)), source))
+                place = (*path, len(items))
+                items.append(self._read(child, place, source))
+                if items[-1] is None:
+                    self.errors.append(self.error(place, "this item of the list is empty"))
             return items
         if isinstance(node, yaml.MappingNode) and isinstance(there, dict | None):
             return self._read_mapping(node, path, source, {} if there is None else there)
         if isinstance(node, yaml.ScalarNode):
-            empty = node.style is None and node.value in ("", "~", "null")
+            empty = not node.style and node.value in ("", "~", "null", "Null", "NULL")
             value = None if empty else str(node.value)
             if there is None:
                 self._scalars[path] = source, node

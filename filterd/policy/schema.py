@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from filterd.policy.action_entries import Action, Actions, Number
 from filterd.policy.field_types import (
+    ConditionText,
     DomainPattern,
     FileMode,
     HostName,
@@ -176,7 +177,7 @@ class RuleEntry(Section):
     """One rule."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="What logs and replies call it.")
-    when: str = Field(description="The condition, in CEL over the facts.")
+    when: ConditionText = Field(description="The condition, in CEL over the facts.")
     then: Actions = Field(description="What is done: one action, or a list of them, a final one last.")
     reply: str | None = Field(None, description="The SMTP reply of reject and defer; {fact} is filled in.")
     mode: Literal["enforce", "observe"] = Field(
@@ -253,7 +254,7 @@ class PolicyFile(Section):
     identity: Identity = Identity()
     networks: Networks = Networks()
     dns: Dns = Dns()
-    mail_from_us: str = Field(
+    mail_from_us: ConditionText = Field(
         "client.authenticated || client.trusted", description="Which mail is ours; everything else is inbound."
     )
     sign: tuple[SignEntry, ...] = Field((), max_length=10_000)
