@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
@@ -16,12 +17,25 @@ from filterd.policy.nodes import MAX_SIZE, Document
 from filterd.policy.policy_tests import MAX_FILE
 from filterd.policy.rules import Policy
 from filterd.policy.schema import Server
+from filterd.policy.shadow import Candidate
 
 _MAX_SECRET = 4096
 
 
 def load_policy(path: Path) -> Policy:
-    """Read and compile a policy file. Raises PolicyErrors, also where the file cannot be read."""
+    """Read and compile a policy file, and the one in its shadow. Raises PolicyErrors, also where the file cannot be
+    read; what is wrong with the one in shadow is no error of this one."""
+    policy = _load(path)
+    if policy.settings.shadow is None:
+        return policy
+    beside = path.parent / policy.settings.shadow
+    try:
+        return replace(policy, shadow=Candidate(str(beside), _load(beside)))
+    except PolicyErrors as errors:
+        return replace(policy, shadow=Candidate(str(beside), errors=errors.errors))
+
+
+def _load(path: Path) -> Policy:
     return load(
         _text(path),
         str(path),

@@ -45,7 +45,7 @@ def command(policy: Path | None, facts: bool, tests: bool, word: str | None, as_
         if as_json:
             click.echo(json.dumps({"errors": list(map(asdict, error.errors))}, indent=2))
         sys.exit(1)
-    warnings = machine_warnings(policy, compiled)
+    warnings = [*machine_warnings(policy, compiled), *(compiled.shadow.errors if compiled.shadow else ())]
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if not as_json:

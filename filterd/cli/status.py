@@ -17,7 +17,8 @@ _ROWS = 20
 @click.command("status")
 @which_daemon
 @click.option("--json", "as_json", is_flag=True, help="Print all that the daemon says, as JSON.")
-def command(policy: Path | None, socket: Path | None, as_json: bool) -> None:
+@click.option("--shadow", is_flag=True, help="Show what the policy in shadow would have done otherwise.")
+def command(policy: Path | None, socket: Path | None, as_json: bool, shadow: bool) -> None:
     """Show the daemon's workers, its policy, the last reload, and what it has counted since it began.
 
     Ends with 2 where no daemon answers.
@@ -26,7 +27,7 @@ def command(policy: Path | None, socket: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    for line in _screen(found):
+    for line in _shadow(found["shadow"]) if shadow else _screen(found):
         click.echo(line)
 
 
@@ -50,6 +51,24 @@ def _screen(found: dict[str, Any]) -> Iterator[str]:
         yield f"faults    {found['faults']['count']:,} of filterd's own; the latest:"
         for each in found["faults"]["latest"][-_RECENT:]:
             yield f"  {_moment(each['at'])}  {_printable(each['text'])}"
+
+
+def _shadow(shadow: dict[str, Any]) -> Iterator[str]:
+    if shadow["file"] is None:
+        yield "no policy is in shadow (shadow: FILE)"
+        return
+    yield f"{shadow['file']}: {'policy ' + shadow['policy'] if shadow['policy'] else 'cannot be used'}"
+    for error in shadow["errors"]:
+        yield f"  {_printable(error)}"
+    total = sum(each["count"] for each in shadow["mails"])
+    same = sum(each["count"] for each in shadow["mails"] if each["divergence"] == "same")
+    yield f"{total:,} mails judged, {same:,} as by the policy in force"
+    keys = ("live_verdict", "live_rule", "verdict", "rule")
+    others = [each for each in shadow["mails"] if each["divergence"] != "same"]
+    rows = [(each["divergence"], *(each[key] for key in keys), f"{each['count']:,}") for each in others]
+    if rows:
+        yield ""
+        yield from _table(("differs in", "is", "by", "would be", "by", "mails"), rows)
 
 
 def _reload(reload: dict[str, Any] | None) -> Iterator[str]:

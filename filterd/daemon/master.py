@@ -20,7 +20,7 @@ from filterd.daemon.control import Client, Control
 from filterd.daemon.listen import Listener, Service
 from filterd.daemon.notify import notify
 from filterd.daemon.places import Generation, Place, Worker, WorkerPlace, ended, new_generation
-from filterd.daemon.reload import Outcome, Reload
+from filterd.daemon.reload import Outcome, Reload, warnings
 from filterd.daemon.signals import ALL, Signals
 from filterd.daemon.status import Past, State, exposition, status
 from filterd.daemon.tally import Tally
@@ -87,6 +87,7 @@ class Master:
         # What the children share stays shared: their collector does not write to it.
         gc.collect()
         gc.freeze()
+        self._warn(self._current.policy)
         while self._kill_at is None or self._leaving:
             self._fill()
             readers = [self._signals.fileno(), self._ready_read, *self._control.readers()]
@@ -274,13 +275,14 @@ class Master:
             log.fault("reload", error)
             self._reloaded(Outcome.REFUSED, [f"{type(error).__name__}: {error}"])
             return
-        self._warnings = []
-        if policy.server != self._current.policy.server:
-            self._warnings.append("the server section has changed, which takes a restart")
-        for warning in self._warnings:
-            log.warning(warning)
+        self._warn(policy)
         self._last_number += 1
         self._next = new_generation(self._last_number, policy, self._listeners, self._workers)
+
+    def _warn(self, policy: Policy) -> None:
+        self._warnings = warnings(policy, self._current.policy.server)
+        for each in self._warnings:
+            log.warning("policy", warning=each)
 
     def _reloaded(self, outcome: Outcome, errors: Sequence[str] = (), warnings: Sequence[str] = ()) -> None:
         current = self._current

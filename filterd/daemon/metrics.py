@@ -22,6 +22,7 @@ MAILS = "filterd_mails"
 RESULTS = "filterd_results"
 UNSIGNED = "filterd_unsigned"
 FAULTS = "filterd_faults"
+SHADOW = "filterd_shadow"
 SIGNED = ("filterd_signed",)
 _SECONDS, _SECONDS_SUM = "filterd_seconds", "filterd_seconds_sum"
 
@@ -46,6 +47,8 @@ COUNTERS = (
     Counted(UNSIGNED, "Mails from us that were not signed, by reason.", ("reason",)),
     Counted("filterd_sealed", "Mails that got an ARC set."),
     Counted("filterd_unsealed", "Mails that got no ARC set where one was asked for, by reason.", ("reason",)),
+    Counted(SHADOW, "Mails that the policy in shadow judged, by what it would have done otherwise.",
+            ("divergence", "live_verdict", "live_rule", "verdict", "rule")),
     Counted(FAULTS, "Faults of filterd's own, by part.", ("part",)),
     Counted("filterd_protocol_errors", "Connections closed as the MTA did not speak the milter protocol."),
     Counted("filterd_worker_ends", "Workers that ended without being told to."),
@@ -85,6 +88,9 @@ def counts(transcript: Transcript) -> Iterator[Count]:
         yield ("filterd_sealed",), 1
     if transcript.unsealed is not None:
         yield ("filterd_unsealed", transcript.unsealed.value), 1
+    if transcript.shadow is not None:
+        shadow = transcript.shadow
+        yield (SHADOW, shadow.divergence.value, *shadow.live.words, *shadow.candidate.words), 1
     if transcript.fault is not None:
         # "PART: what happened (file:line)", of each fault.
         for fault in transcript.fault.split("; "):

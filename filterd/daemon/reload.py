@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from filterd.policy.rules import Policy
+from filterd.policy.schema import Server
+
 
 class Outcome(StrEnum):
     """How it ended."""
@@ -32,3 +35,9 @@ class Reload:
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+
+def warnings(policy: Policy, running: Server) -> list[str]:
+    """What the operator should know of a policy that can be used; `running` is the server section in force."""
+    found = ["the server section has changed, which takes a restart"] if policy.server != running else []
+    return found + [f"shadow: {error}" for error in (policy.shadow.errors if policy.shadow else ())]

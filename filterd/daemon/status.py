@@ -88,6 +88,7 @@ class State:
 def status(state: State) -> dict[str, Any]:
     """The state as plain data for JSON. Times are in seconds since 1970."""
     numbers, reload = state.numbers(), state.past.reload
+    candidate = state.current.policy.shadow
     return {
         "version": 1,
         "ready": state.ready,
@@ -103,6 +104,12 @@ def status(state: State) -> dict[str, Any]:
         "unsigned": _table(numbers, metrics.UNSIGNED, "reason"),
         "signed": round(numbers[metrics.SIGNED]),
         "results": _table(numbers, metrics.RESULTS, "method", "result"),
+        "shadow": {
+            "file": candidate.file if candidate else None,
+            "policy": candidate.policy.digest if candidate and candidate.policy else None,
+            "errors": [str(error) for error in candidate.errors] if candidate else [],
+            "mails": _table(numbers, metrics.SHADOW, "divergence", "live_verdict", "live_rule", "verdict", "rule"),
+        },
         "faults": {"count": round(sum(row["count"] for row in _table(numbers, metrics.FAULTS, "part"))),
                    "latest": [{"at": at, "text": text} for at, text in state.faults()]},
     }  # fmt: skip

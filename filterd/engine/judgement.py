@@ -15,6 +15,7 @@ from filterd.engine.networks import ours
 from filterd.engine.notes import Notes
 from filterd.engine.runtime import Runtime
 from filterd.engine.sealing import Sealed
+from filterd.engine.shadow import judge_in_shadow
 from filterd.engine.signing import Outbound, Signed
 from filterd.iprev import reverse_name
 from filterd.mail.header import Field, Header
@@ -25,6 +26,7 @@ from filterd.mail.transaction import Client, ForwardPath, Stage, Transaction
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts, content_facts
 from filterd.policy.results import Results
+from filterd.policy.shadow import Divergence, Shadow
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
 from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Seal, Sign, StepOutcome, Verdict
@@ -53,6 +55,8 @@ class MailJudgement:
         self._transaction = connection.transaction
         self._from_us: bool | None = None
         self._recipients: list[ForwardPath] = []
+        self._offered: list[ForwardPath] = []
+        self._stage = before[-1].stage if before else Stage.CONNECT
         self._header: Header | None = None
         self._author: Author | None = None
         self._author_allowed: bool | None = None
@@ -97,6 +101,7 @@ class MailJudgement:
     def recipient(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         """RCPT: this recipient alone is judged."""
         self._adopt(queue_id)
+        self._offered.append(recipient)
         verdict = self._guarded(Stage.RCPT, lambda: self._recipient(recipient))
         if not verdict.disposition.final:
             self._recipients.append(recipient)
@@ -278,6 +283,7 @@ class MailJudgement:
         return [each for each in self._judgements if each.recipient is None]
 
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
+        self._stage = stage
         self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
         if self._decided() or not self._policy.judges(stage):
             return _CONTINUE
@@ -380,7 +386,7 @@ class MailJudgement:
             self._transaction = replace(self._transaction, queue_id=queue_id)
 
     def _record(self, verdict: Verdict, *, completed: bool) -> None:
-        notes = self._notes
+        notes, shadow = self._notes, self._shadow()
         notes.times["total"] = (self._runtime.clock.monotonic() - self._began) * 1000
         self._runtime.record(
             Transcript(
@@ -407,8 +413,22 @@ class MailJudgement:
                 found=self._found or content_facts(Facts(self._transaction, header=self._header)),
                 sources=notes.all_sources(),
                 content=notes.content(self._header),
+                shadow=shadow,
             )
         )
+
+    def _shadow(self) -> Shadow | None:
+        """What the policy in shadow says of the mail that is over: whatever comes of that, it changes nothing."""
+        candidate = self._policy.shadow.policy if self._policy.shadow else None
+        if candidate is None or self._policy.envelope_only or self._refused is not None or self._gather.faults:
+            return None
+        try:
+            facts = self._facts(self._stage, None)
+            seen = self._policy, self._stage, facts, self._offered, self._judgements, self._results
+            return self._notes.timed("shadow", lambda: judge_in_shadow(candidate, *seen))
+        except Exception as error:  # noqa: BLE001 # our own fault, and nobody's mail
+            self._gather.fault("shadow", error)
+            return Shadow(candidate.digest, Divergence.FAILED)
 
 
 def seen_by_words(authserv_ids: frozenset[str]) -> tuple[str, ...]:

@@ -81,6 +81,8 @@ def _verdict(transcript: Transcript) -> Iterator[str]:
         yield f"reply     {verdict.reply}"
     if verdict.override:
         yield f"override  the failure of DMARC is set aside by the trusted ARC sealer {verdict.override}"
+    if transcript.shadow:
+        yield f"shadow    {transcript.shadow.word}"
     for rule, recipient in transcript.refused_recipients():
         yield f"refused   <{printable_text(recipient)}> by {rule}"
     for edit in verdict.edits:

@@ -12,6 +12,7 @@ from filterd.policy.conditions import Condition
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.policy_tests import PolicyTest
 from filterd.policy.schema import PolicyFile, Server
+from filterd.policy.shadow import Candidate
 from filterd.policy.signers import Sealer, Signers
 from filterd.policy.verdict import AddField, Disposition, PrefixSubject, RewriteField, RuleEdit
 
@@ -90,7 +91,7 @@ class Policy:
     `rules` are those of each stage, in order. `checks` are those that a rule or the Authentication-Results field needs.
     `facts` are the names that each stage's rules read. `digest` names this very text. `suffixes` is the public suffix
     list, where DMARC is judged or compared by it. `sealer` is None where nothing is sealed. `envelope_only`: content is
-    not seen, and nothing here needs it.
+    not seen, and nothing here needs it. `shadow` is what judges the same mail beside, if anything does.
     """
 
     settings: PolicyFile
@@ -105,6 +106,7 @@ class Policy:
     trusted_sealers: frozenset[Domain] = frozenset()
     tests: tuple[PolicyTest, ...] = ()
     envelope_only: bool = False
+    shadow: Candidate | None = None
 
     @property
     def edits(self) -> frozenset[type[RuleEdit]]:

@@ -267,6 +267,11 @@ class PolicyFile(Section):
     arc: Arc = Arc()
     decisions: Decisions | None = Field(None, description="Where decisions are kept; without it nowhere.")
     score: ScoreLimits = ScoreLimits()
+    shadow: str | None = Field(
+        None,
+        description="A second policy file, which judges the same mail from the same results. That is logged and "
+        "counted, and never carried out. A relative path begins at the policy's folder.",
+    )
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
     tests: tuple[PolicyTestEntry, ...] = Field(
         (), max_length=MAX_TESTS, description="Mails and how they must end; a policy is used only if all of them do."

@@ -19,6 +19,7 @@ from filterd.mail.reason import Reason
 from filterd.mail.received import Handover
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
+from filterd.policy.shadow import Shadow
 from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict
 
 VERSION = 1
@@ -56,7 +57,8 @@ class Transcript:
     `handovers` are the clients that relays of ours recorded, newest first; `trusted` is what another server of ours
     found. `found` are the facts of the content that are numbers or true or false. `sources` tells by part of the
     judgement where it comes from: "TXT bank.example" is a DNS answer, "header From" a field.
-    `personal` is False where personal data was taken out.
+    `personal` is False where personal data was taken out. `shadow` is what the policy in shadow says; None where
+    there is none, or filterd itself failed to judge the mail.
     """
 
     transaction: Transaction
@@ -83,6 +85,7 @@ class Transcript:
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     content: Content | None = None
     personal: bool = True
+    shadow: Shadow | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON; bytes are shown as latin-1 text."""
@@ -140,6 +143,8 @@ class Transcript:
                 line[word] = ",".join(rules)
         if self.fault:
             line["fault"] = self.fault
+        if self.shadow:
+            line["shadow"] = self.shadow.word
         if not self.completed:
             line["completed"] = "no"
         line["size"] = self.size if self.size is not None else "-"
