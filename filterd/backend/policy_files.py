@@ -20,6 +20,8 @@ from filterd.policy.schema import Server
 from filterd.policy.shadow import Candidate
 
 _MAX_SECRET = 4096
+# Five million addresses.
+_MAX_LIST = 128 * 1024 * 1024
 
 
 def load_policy(path: Path) -> Policy:
@@ -41,9 +43,10 @@ def _load(path: Path) -> Policy:
         str(path),
         lambda file: load_key(path.parent / file),
         load_public_suffixes,
-        cache(lambda file: _read(path.parent / file)),
+        cache(lambda file: _read(path.parent / file, MAX_FILE)),
         lambda pattern: _included(path.parent, pattern),
         lambda file: _secret(path.parent / file),
+        lambda file: _read(path.parent / file, _MAX_LIST),
     )
 
 
@@ -106,16 +109,16 @@ def _secret(path: Path) -> str:
     return secret
 
 
-def _read(path: Path) -> bytes:
-    """What a test's file has. Raises ValueError."""
+def _read(path: Path, limit: int) -> bytes:
+    """What a file has that the policy names. Raises ValueError."""
     try:
         # O_NONBLOCK: a FIFO would keep us waiting for its writer.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{path}: is no regular file")
-            data = file.read(MAX_FILE + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE:
-        raise ValueError(f"{path}: is larger than {MAX_FILE // 1024} KiB")
+    if len(data) > limit:
+        raise ValueError(f"{path}: is larger than {limit // 1024} KiB")
     return data

@@ -81,7 +81,7 @@ def _print_facts() -> None:
     for fact in FACTS.values():
         words = f" One of: {', '.join(word or 'empty' for word in fact.words)}." if fact.words else ""
         click.echo(f"{fact.name:{width}}  {fact.type.value:12}  {fact.stage.word:14}  {fact.doc}{words}")
-    for name, (doc, _) in FUNCTIONS.items():
+    for name, doc in FUNCTIONS.items():
         click.echo(f"{name:{width}}  {'function':12}  {'':14}  {doc}")
     for name, doc in ACTIONS.items():
         click.echo(f"{name:{width}}  {'action':12}  {'':14}  {doc}")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 class Node:
     """One node. `position` is the offset in characters of the expression's text that the parser noted for it.
 
-    `name` is a dotted name (an identifier, or a fully qualified fact), `call` a function's name, `literal` a string.
+    `name` is a dotted name (an identifier, or a fully qualified fact), `call` a function's name, `literal` a string,
+    `number` the type of a number; `listed` tells a list. `looped` is what a comprehension does again and again.
     """
 
     id: int = 0
@@ -21,6 +22,9 @@ class Node:
     name: str | None = None
     call: str | None = None
     literal: str | None = None
+    number: str | None = None
+    listed: bool = False
+    looped: list["Node"] = field(default_factory=list)
     children: list["Node"] = field(default_factory=list)
 
     def walk(self) -> Iterator["Node"]:
@@ -35,12 +39,22 @@ class Node:
 def read(serialized: bytes) -> Node:
     """Read what `Expression.serialize()` gave: an Any around CheckedExpr."""
     checked = dict(_fields(dict(_fields(serialized))[2]))
+    return _expr(checked[4], _positions(checked[5]))
+
+
+def read_parsed(serialized: bytes) -> Node:
+    """The same of an expression that was compiled without its check: an Any around ParsedExpr."""
+    parsed = dict(_fields(dict(_fields(serialized))[2]))
+    return _expr(parsed[2], _positions(parsed[3]))
+
+
+def _positions(source_info: "_Raw") -> dict[int, int]:
     positions: dict[int, int] = {}
-    for number, entry in _fields(checked[5]):
+    for number, entry in _fields(source_info):
         if number == 4:
             pair = dict(_fields(entry))
             positions[_int(pair.get(1, 0))] = _int(pair.get(2, 0))
-    return _expr(checked[4], positions)
+    return positions
 
 
 _Raw = bytes | int
@@ -90,7 +104,9 @@ def _expr(data: _Raw, positions: dict[int, int]) -> Node:
             case 2:
                 node.id = _int(value)
             case 3:
-                node.literal = next((_text(constant) for kind, constant in _fields(value) if kind == 6), None)
+                for kind, constant in _fields(value):
+                    node.literal = _text(constant) if kind == 6 else None
+                    node.number = {3: "int", 5: "double"}.get(kind)
             case 4:
                 node.name = _text(dict(_fields(value))[1])
             case 5:
@@ -98,13 +114,16 @@ def _expr(data: _Raw, positions: dict[int, int]) -> Node:
             case 6:
                 _call(node, value, positions)
             case 7:
+                node.listed = True
                 node.children = [_expr(part, positions) for inner, part in _fields(value) if inner == 1]
             case 8:
                 for inner, entry in _fields(value):
                     if inner == 2:
                         node.children += [_expr(part, positions) for key, part in _fields(entry) if key in (3, 4)]
             case 9:
-                node.children = [_expr(part, positions) for inner, part in _fields(value) if inner in (2, 4, 5, 6, 7)]
+                parts = [(inner, _expr(part, positions)) for inner, part in _fields(value) if inner in (2, 4, 5, 6, 7)]
+                node.children = [part for _, part in parts]
+                node.looped = [part for inner, part in parts if inner in (5, 6)]
     node.position = positions.get(node.id, 0)
     return node
 

@@ -6,7 +6,7 @@ words that a fact can never be, networks that are none.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -14,13 +14,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from cel_expr_python import cel
 
 from filterd.mail.domain import Domain, DomainError
-from filterd.policy.checked_expr import Node, read
-from filterd.policy.facts import FACTS, FactType, FactValue, Form
+from filterd.policy.checked_expr import Node, read, read_parsed
+from filterd.policy.facts import FACTS, HEADER_FUNCTIONS, FactType, FactValue, Form
+from filterd.policy.list_file import ListFile, ListFileError
+from filterd.policy.source import MisplacedError, Source, source_of
 
 #: A condition longer than this is refused before it is parsed.
 MAX_LENGTH = 4096
 
 _ERROR = re.compile(r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): (?P<text>.*)")
+_MISSING_FIELD = re.compile(r'NOT_FOUND: Key not found in map : "(.*)"')
 _TYPES = {
     FactType.BOOL: cel.Type.BOOL,
     FactType.INT: cel.Type.INT,
@@ -51,41 +54,104 @@ class Condition:
     text: str
     facts: tuple[str, ...]
     _expression: cel.Expression
+    #: Of each field that it reads: the function, the field's name as it is written, the fact's name.
+    _fields: tuple[tuple[str, str, str], ...] = ()
 
     def holds(self, values: Mapping[str, FactValue]) -> bool:
-        """Evaluate on values for at least `facts`. Raises EvaluationError."""
+        """Evaluate on values for at least `facts`; of a field that the mail does not have, there is none.
+
+        Raises EvaluationError.
+        """
         try:
-            found = self._expression.eval(data=values).value()
+            found = self._expression.eval(data=self._data(values) if self._fields else values).value()
         except RuntimeError as error:
             raise EvaluationError(str(error)) from None
         if not isinstance(found, bool):
-            raise EvaluationError(str(found))
+            raise EvaluationError(_MISSING_FIELD.sub(r"the mail has no field \1", str(found)))
         return found
 
+    def _data(self, values: Mapping[str, FactValue]) -> dict[str, object]:
+        fields: dict[str, dict[str, FactValue]] = {function: {} for function in HEADER_FUNCTIONS}
+        for function, written, name in self._fields:
+            if name in values:
+                fields[function][written] = values[name]
+        return {**{name: value for name, value in values.items() if name[-1] != ")"}, **fields}
 
-def compile_condition(text: str) -> Condition:
-    """Parse, type-check and examine a condition. Raises ConditionError."""
+
+#: Finds a list by the name of its file. Raises ListFileError, and ValueError where it cannot be read.
+FindList = Callable[[str], ListFile]
+
+
+def _no_lists(file: str) -> ListFile:
+    raise ValueError("lists are not read here")
+
+
+def compile_condition(text: str, find_list: FindList = _no_lists) -> Condition:
+    """Parse, type-check and examine a condition. Raises ConditionError.
+
+    What it costs is bounded: its length, its depth (32, by CEL itself), comprehensions that do not stand in one
+    another, over lists that are bounded, and regular expressions of RE2 that are written out.
+    """
     if len(text) > MAX_LENGTH:
         raise ConditionError(1, 1, f"the condition is longer than {MAX_LENGTH} characters")
-    expression = _compiled(text)
+    plain = Source(text)
+    parsed = read_parsed(_compiled(_environment(), plain, check=False).serialize())
+    try:
+        source = source_of(text, parsed)
+    except MisplacedError as error:
+        raise ConditionError(*plain.place(error.position), str(error)) from None
+    lists = {name.literal: _list(name, plain, find_list) for name in _lists_named(parsed, plain)}
+    expression = _compiled(_environment_with(lists) if lists else _environment(), source)
     if expression.return_type() != cel.Type.BOOL:
         raise ConditionError(1, 1, f"a condition is true or false, this is a {expression.return_type().name().lower()}")
     tree = read(expression.serialize())
     for node in tree.walk():
-        _examine(node, text)
-    facts = {node.name for node in tree.walk() if node.name in FACTS}
-    return Condition(text, tuple(sorted(name for name in facts if name is not None)), expression)
+        _examine(node, source)
+    fields = tuple(_fields_named(tree, source))
+    names = {node.name for node in tree.walk() if node.name in FACTS} | {name for _, _, name in fields}
+    return Condition(text, tuple(sorted(name for name in names if name is not None)), expression, fields)
 
 
-def _compiled(text: str) -> cel.Expression:
+def _compiled(environment: cel.Env, source: Source, *, check: bool = True) -> cel.Expression:
     try:
-        return _environment().compile(text)
+        return environment.compile(source.compiled, disable_check=not check)
     except RuntimeError as error:
         found = _ERROR.search(str(error))
         if found is None:
-            raise ConditionError(1, 1, str(error)) from None
-        line, column = int(found["line"]), int(found["column"])
+            deep = "recursion" in str(error)
+            raise ConditionError(1, 1, "the condition is nested too deep" if deep else str(error)) from None
+        line, column = source.place(source.position(int(found["line"]), int(found["column"])))
         raise ConditionError(line, column, _plain(found["text"].removesuffix(" [INVALID_ARGUMENT]"))) from None
+
+
+def _fields_named(tree: Node, source: Source) -> Iterator[tuple[str, str, str]]:
+    """The header fields that are read: function, name as written, and the fact's name."""
+    known: set[int] = set()
+    for node in tree.walk():
+        if node.call == "_[_]" and node.children[0].name in HEADER_FUNCTIONS and node.children[1].literal:
+            function, written = str(node.children[0].name), node.children[1].literal
+            known.add(node.children[0].id)
+            yield function, written, f'{function}("{written.lower()}")'
+        elif node.name in HEADER_FUNCTIONS and node.id not in known:
+            raise _at(node, source, f'{node.name} is asked so: {node.name}("subject")')
+
+
+def _lists_named(parsed: Node, source: Source) -> Iterator[Node]:
+    for node in parsed.walk():
+        if node.call == "in_list":
+            name = node.children[-1]
+            if len(node.children) != 2 or name.literal is None:
+                raise _at(node, source, 'in_list names a file: client.ip.in_list("friends.txt")')
+            yield name
+
+
+def _list(name: Node, source: Source, find_list: FindList) -> ListFile:
+    try:
+        return find_list(name.literal or "")
+    except ListFileError as error:
+        raise _at(name, source, f"{name.literal}:{error.line}: {error}") from None
+    except ValueError as error:
+        raise _at(name, source, str(error)) from None
 
 
 def _plain(text: str) -> str:
@@ -94,8 +160,10 @@ def _plain(text: str) -> str:
     if unknown:
         name = unknown[1]
         known = [*FACTS, *FUNCTIONS]
+        if name == "list":
+            return 'a list file is asked so: client.ip.in_list("friends.txt")'
         if name in FUNCTIONS:
-            return f"{name} stands behind what it asks: {FUNCTIONS[name][0].partition(': ')[2]}"
+            return f"{name} stands behind what it asks: {FUNCTIONS[name].rpartition(': ')[2]}"
         near = difflib.get_close_matches(name, known, 1, 0.6)
         hint = f"did you mean {near[0]}?" if near else "`filterd check --facts` lists what there is"
         return f"there is no fact or function {name}; {hint}"
@@ -106,7 +174,7 @@ def _plain(text: str) -> str:
     return text
 
 
-def _examine(node: Node, text: str) -> None:
+def _examine(node: Node, text: Source) -> None:
     """What CEL's types do not see: words that a fact can never be, arguments that are no network or domain."""
     if node.call in ("_==_", "_!=_", "@in"):
         words = next((FACTS[child.name].words for child in node.children if child.name in FACTS), ())
@@ -121,6 +189,15 @@ def _examine(node: Node, text: str) -> None:
         for literal in [each for child in node.children for each in child.walk()]:
             if form and literal.literal and (problem := _unlike(form, literal.literal)):
                 raise _at(literal, text, problem)
+    elif node.call == "matches":
+        if node.children[-1].literal is None:
+            raise _at(node, text, "the pattern of matches is written out, as others could write a costly one")
+        try:
+            check_pattern(node.children[-1].literal)
+        except ConditionError as error:
+            raise _at(node.children[-1], text, error.text) from None
+    elif node.looped and any(each.looped for part in node.looped for each in part.walk()):
+        raise _at(node, text, "exists, all, filter and map do not stand within one another: that could take long")
     elif node.call == "in_net" and isinstance(node.children[-1].literal, str):
         try:
             _network(node.children[-1].literal)
@@ -146,9 +223,8 @@ def _unlike(form: Form, literal: str) -> str | None:
     return None if literal == literal.lower() else f"it is in lower case; write {literal.lower()!r}"
 
 
-def _at(node: Node, text: str, problem: str) -> ConditionError:
-    before = text[: node.position]
-    return ConditionError(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, problem)
+def _at(node: Node, source: Source, problem: str) -> ConditionError:
+    return ConditionError(*source.place(node.position), problem)
 
 
 @lru_cache(maxsize=4096)
@@ -204,16 +280,33 @@ def _search() -> cel.Expression:
     return cel.NewEnv(variables=variables).compile("text.matches(pattern)")
 
 
+#: What conditions may ask, and an example of it; CEL's own (size, startsWith, contains, exists, ...) besides.
 FUNCTIONS = {
-    "in_net": ('whether an address lies in a network: `client.ip.in_net("192.0.2.0/24")`', _in_net),
-    "under": ('whether a name is a domain or below it: `author.domain.under("example.org")`', _under),
+    "in_net": 'whether an address lies in a network: `client.ip.in_net("192.0.2.0/24")`',
+    "under": 'whether a name is a domain or below it: `author.domain.under("example.org")`',
+    "in_list": 'whether an address, domain or mail address is in a file: `client.ip.in_list("friends.txt")`',
+    "header": 'the text of the first field of that name; without one, the condition is false: `header("subject")`',
+    "headers": 'the texts of all fields of that name, a hundred at most: `headers("x-mailer")`',
+    "has_header": 'whether there is a field of that name: `has_header("list-id")`',
+    "matches": 'whether a regular expression (RE2) is found in a text: `client.helo.matches("^dsl-")`',
 }
+_IMPLEMENTED: dict[str, Callable[[str, str], bool]] = {"in_net": _in_net, "under": _under}
 
 
 @cache
 def _environment() -> cel.Env:
+    return _environment_with({})
+
+
+def _environment_with(lists: Mapping[str | None, ListFile]) -> cel.Env:
+    def in_list(text: str, file: str) -> bool:
+        return lists[file].has(text)
+
+    variables = {fact.name: _TYPES[fact.type] for fact in FACTS.values()}
+    fields = {name: cel.Type.Map(cel.Type.STRING, _TYPES[kind]) for name, kind in HEADER_FUNCTIONS.items()}
+    functions = {**_IMPLEMENTED, "in_list": in_list}
     return cel.NewEnv(
-        variables={fact.name: _TYPES[fact.type] for fact in FACTS.values()},
+        variables={**variables, **fields},
         functions=[
             cel.FunctionDecl(
                 name,
@@ -227,6 +320,6 @@ def _environment() -> cel.Env:
                     )
                 ],
             )
-            for name, (_, implementation) in FUNCTIONS.items()
+            for name, implementation in functions.items()
         ],
     )

@@ -85,7 +85,8 @@ def _try(rule: Rule, facts: Facts, values: Values) -> Step:
     read = tuple((name, values[name]) for name in rule.condition.facts)
     if facts.from_us and rule.judges_strangers:
         return Step(rule.name, StepOutcome.NOT_APPLICABLE, note="mail from us")
-    missing = [name for name, value in read if value is None]
+    # A field that the mail does not have is known not to be there.
+    missing = [name for name, value in read if value is None and (facts.header is None or name[-1] != ")")]
     try:
         # CEL's logic says whether what is missing would matter: `false && missing` is false.
         holds = rule.condition.holds({name: value for name, value in read if value is not None})

@@ -4,9 +4,11 @@ From it come CEL's declarations, the stage and the checks of every rule, the man
 To add a fact: one row here.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from filterd.arc.verify import ArcCode
@@ -17,6 +19,7 @@ from filterd.dmarc.record import Request
 from filterd.iprev import IprevCode
 from filterd.mail.address import Mailbox
 from filterd.mail.domain import Domain
+from filterd.mail.encoded_word import shown
 from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.transaction import ForwardPath, Stage, Transaction
@@ -87,6 +90,18 @@ class Facts:
         return self.unknown.get(name) or (
             self.unknown.get(check, f"{check} was not run") if check else f"{name} was not found out"
         )
+
+
+#: The functions that ask the header, with what they give; each with a field's name is a fact.
+HEADER_FUNCTIONS = {
+    "header": FactType.STRING,
+    "headers": FactType.STRINGS,
+    "has_header": FactType.BOOL,
+}
+_HEADER_FACT = re.compile(r'(header|headers|has_header)\("([!-9;-~]{1,76})"\)')
+# Of one name, that many fields are read, and that much of each: what a condition costs is bounded by its own length.
+_MAX_FIELDS = 100
+_MAX_FIELD_TEXT = 10_000
 
 
 class Form(StrEnum):
@@ -186,7 +201,18 @@ _S, _B, _I, _L = FactType.STRING, FactType.BOOL, FactType.INT, FactType.STRINGS
 #: The fact that grows while the rules of a stage are asked.
 SCORE = "score"
 
-FACTS: dict[str, Fact] = {
+
+class _Facts(dict[str, Fact]):
+    """All facts by their names. `header("subject")` and the like are facts, too: they need no row."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and _HEADER_FACT.fullmatch(name) is not None)
+
+    def __missing__(self, name: str) -> Fact:
+        return _header_fact(name)
+
+
+FACTS: dict[str, Fact] = _Facts({
     fact.name: fact
     for fact in (
         Fact(
@@ -367,13 +393,33 @@ FACTS: dict[str, Fact] = {
             lambda f, r: _of(r.dmarc, lambda dmarc: dmarc.testing), Check.DMARC,
         ),
     )
-}  # fmt: skip
+})  # fmt: skip
 
 
 def content_facts(facts: Facts) -> dict[str, FactValue]:
     """The facts of the content that are numbers, or true or false: they say nothing of persons, and may be kept."""
     found = {fact.name: fact.read(facts, Results()) for fact in _CONTENT_FACTS}
     return {name: value for name, value in found.items() if value is not None}
+
+
+@lru_cache(maxsize=1024)
+def _header_fact(name: str) -> Fact:
+    """The fact of a field. Raises KeyError."""
+    found = _HEADER_FACT.fullmatch(name)
+    if found is None:
+        raise KeyError(name)
+    function, field_name = found[1], found[2]
+
+    def read(facts: Facts, results: Results) -> FactValue | None:
+        if facts.header is None:
+            return None
+        if function == "has_header":
+            return facts.header.has(field_name)
+        fields = facts.header.all(field_name)[: 1 if function == "header" else _MAX_FIELDS]
+        texts = [shown(each.value[:_MAX_FIELD_TEXT]) for each in fields]
+        return texts if function == "headers" else next(iter(texts), None)
+
+    return Fact(name, HEADER_FUNCTIONS[function], Stage.END_OF_HEADERS, f"The field {field_name}.", read)
 
 
 def _indirect(header: Header) -> bool:

@@ -12,6 +12,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.field_types import ReadSecret, no_secrets
+from filterd.policy.list_file import Lists
 from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
 from filterd.policy.nodes import Document, ReadInclude, no_includes
@@ -48,11 +49,12 @@ def load(
     read_file: ReadFile = _no_files,
     read_include: ReadInclude = no_includes,
     read_secret: ReadSecret = no_secrets,
+    read_list: ReadFile = _no_files,
 ) -> Policy:
     """Compile a policy. `file` is what errors call it; `read_key` finds a key by its name in the policy,
     `read_suffixes` the public suffix list where it is asked for, `read_file` what a test's file has, `read_include` the
-    files that it includes, `read_secret` a secret that is kept in a file; all raise ValueError. Raises PolicyErrors
-    with every fault."""
+    files that it includes, `read_secret` a secret that is kept in a file, `read_list` what a list file has; all
+    raise ValueError. Raises PolicyErrors with every fault."""
     document = Document(text, file, read_include)
     context = {"read_secret": read_secret}
     faults = document.errors
@@ -62,7 +64,8 @@ def load(
     except ValidationError as error:
         faults += schema_errors(document, error)
         settings, entries = sound_parts(document, error, context)
-    mail_from_us = load_condition(document, ("mail_from_us",), settings.mail_from_us, faults)
+    lists = Lists(read_list)
+    mail_from_us = load_condition(document, ("mail_from_us",), settings.mail_from_us, faults, lists.find)
     for name in mail_from_us.facts:
         if FACTS[name].check or FACTS[name].stage > Stage.MAIL or name == "from_us":
             problem = f"whose mail it is must be known at MAIL, {name} is not known then"
@@ -71,7 +74,7 @@ def load(
     sealer = _sealer(document, settings, signers, faults)
     suffixes = _suffixes(document, settings, read_suffixes, faults)
     rules = [own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
-    rules += [load_rule(document, index, entry, faults) for index, entry in entries]
+    rules += [load_rule(document, index, entry, lists.find, faults) for index, entry in entries]
     rules += score_rules(document, settings.score, faults)
     names = [rule.name for rule in rules] + broken_rules(document, entries, faults)
     tests = load_tests(document, settings.tests, names, read_file, faults)
@@ -82,7 +85,7 @@ def load(
         stage: tuple(sorted({name for rule in staged[stage] for name in (*rule.condition.facts, *rule.shown_facts)}))
         for stage in Stage
     }
-    digest = hashlib.sha256("\0".join(document.texts).encode()).hexdigest()[:12]
+    digest = hashlib.sha256("\0".join([*document.texts, *lists.digests()]).encode()).hexdigest()[:12]
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
     trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
     checks = _REPORTED | named

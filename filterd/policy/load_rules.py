@@ -7,7 +7,7 @@ from dataclasses import replace
 from filterd.mail.reply import Reply, ReplyError
 from filterd.mail.transaction import Stage
 from filterd.policy import action_entries as written
-from filterd.policy.conditions import Condition, ConditionError, compile_condition
+from filterd.policy.conditions import Condition, ConditionError, FindList, compile_condition
 from filterd.policy.errors import PolicyError
 from filterd.policy.facts import FACTS, SCORE
 from filterd.policy.nodes import Document, Path
@@ -55,10 +55,10 @@ def score_rules(document: Document, limits: ScoreLimits, faults: list[PolicyErro
     return rules
 
 
-def load_rule(document: Document, index: int, entry: RuleEntry, faults: list[PolicyError]) -> Rule:
+def load_rule(document: Document, index: int, entry: RuleEntry, find_list: FindList, faults: list[PolicyError]) -> Rule:
     """The rule at `rules[index]`. What is wrong with it is added to `faults`."""
     path: Path = ("rules", index)
-    condition = load_condition(document, (*path, "when"), entry.when, faults)
+    condition = load_condition(document, (*path, "when"), entry.when, faults, find_list)
     final = _final(document, (*path, "then"), entry, faults)
     reply = _reply(document, (*path, "reply"), entry, final, faults)
     edits: list[RuleEdit] = []
@@ -118,10 +118,12 @@ _OF_RECIPIENTS = frozenset({Action.ACCEPT, Action.REJECT, Action.DEFER})
 _OF_ONE_RECIPIENT = frozenset({"envelope.recipient", "envelope.recipient_domain"})
 
 
-def load_condition(document: Document, path: Path, text: str, faults: list[PolicyError]) -> Condition:
+def load_condition(
+    document: Document, path: Path, text: str, faults: list[PolicyError], find_list: FindList
+) -> Condition:
     """The condition at a path; one that never holds, and a fault more, where it cannot be used."""
     try:
-        return compile_condition(text)
+        return compile_condition(text, find_list)
     except ConditionError as error:
         if document.keys(path) is None:
             faults.append(document.error(path, error.text))

@@ -210,3 +210,26 @@ def test_who_is_accepted_is_not_scored() -> None:
 
     assert (mail.verdict.disposition, mail.verdict.rule) == (Disposition.ACCEPT, "a")
     assert StepOutcome.NOT_REACHED is mail.judgements[-1].verdict.steps[-1].outcome
+
+
+def test_a_field_that_is_missing_makes_the_condition_false_and_the_trace_says_so() -> None:
+    desk = sent("tag", when='\'header("list-id") == "a"\'')
+
+    (step,) = [step for each in desk.transcripts[-1].judgements for step in each.verdict.steps if step.rule == "r"]
+
+    assert (
+        step.outcome,
+        step.note,
+    ) == (StepOutcome.NOT_EVALUATED, "the condition fails: the mail has no field list-id")
+
+
+def test_what_a_rule_reads_of_the_header_is_in_the_trace_and_in_texts() -> None:
+    desk = sent("{ add_header: { name: X-Was, value: '{header(\"subject\")}' } }", when='\'header("Subject") == "x"\'')
+
+    (judgement,) = [each for each in desk.transcripts[-1].judgements if each.verdict.edits]
+
+    assert (
+        judgement.stage,
+        judgement.verdict.steps[-1].facts,
+    ) == (Stage.END_OF_HEADERS, (('header("subject")', "x"),))
+    assert [InsertField(0, "X-Was", "x")] == changes(desk)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from filterd.policy.conditions import ConditionError, EvaluationError, compile_condition
 from filterd.policy.facts import FACTS
+from filterd.policy.list_file import ListFile
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,18 @@ from filterd.policy.facts import FACTS
         ("message.size > 1000 ? from_us : false", {"message.size": 1001, "from_us": False}, False),
         ('{"a": dmarc.result}["a"] == "pass"', {"dmarc.result": "pass"}, True),
         ('dkim.pass_domains.exists(d, d.under("a.example"))', {"dkim.pass_domains": ["x.a.example"]}, True),
+        ("score > 5", {"score": 5.5}, True),
+        ("5 < score && score <= 6", {"score": 5.5}, True),
+        ("score + 1 == 6.5", {"score": 5.5}, True),
+        ("score in [1, 5, 7]", {"score": 5.0}, True),
+        ("score > -1", {"score": -0.5}, True),
+        ("score > 5 && message.size > 5", {"message.size": 9, "score": 6.0}, True),
+        ('header("Subject") == "a"', {'header("subject")': "a"}, True),
+        ("header('subject').contains('a')", {'header("subject")': "bab"}, True),
+        ('headers( "x" ).exists(x, x == "b")', {'headers("x")': ["a", "b"]}, True),
+        ('has_header("list-id") || from_us', {'has_header("list-id")': False, "from_us": True}, True),
+        ('client.helo.matches("^dsl-[0-9]+")', {"client.helo": "dsl-77.example"}, True),
+        ('dkim.pass_domains.filter(d, d != "a.example").exists(d, true)', {"dkim.pass_domains": ["b.example"]}, True),
     ],
 )
 def test_holds(text: str, values: dict[str, object], expected: bool) -> None:
@@ -57,6 +70,22 @@ def test_holds(text: str, values: dict[str, object], expected: bool) -> None:
         ('"bücher.example" in dkim.pass_domains', 1, 1, "write 'xn--bcher-kva.example'"),
         ('envelope.recipient == "Kid@home.example"', 1, 23, "write 'kid@home.example'"),
         ('in_net(client.ip, "192.0.2.0/24")', 1, 7, "client.ip.in_net("),
+        ("score > 5 && frm_us", 1, 14, "did you mean from_us?"),
+        ("score > 5 &&\n score > 1 && frm_us", 2, 15, "did you mean from_us?"),
+        ('score > "x"', 1, 7, "types do not fit"),
+        ("message.size > score", 1, 14, "types do not fit"),
+        ('header(client.helo) == "a"', 1, 7, 'header("subject")'),
+        ('header("a b") == "a"', 1, 7, 'header("subject")'),
+        ('header() == "a"', 1, 7, 'header("subject")'),
+        ("size(header) > 1", 1, 6, 'header("subject")'),
+        ('header[client.helo] == "a"', 1, 1, 'header("subject")'),
+        ('header("a") > 5', 1, 13, "types do not fit"),
+        ('client.helo.matches("[a")', 1, 21, "no regular expression: missing ]"),
+        ("client.helo.matches(client.name)", 1, 20, "the pattern of matches is written out"),
+        ('headers("a").exists(x, headers("b").exists(y, x == y))', 1, 20, "do not stand within one another"),
+        ('client.ip in list("x.txt")', 1, 18, "in_list("),
+        ('client.ip.in_list("x.txt")', 1, 19, "lists are not read here"),
+        ("client.ip.in_list(client.name)", 1, 18, "in_list names a file"),
         ("", 1, 1, ""),
         ("x" * 5000, 1, 1, "longer than"),
         ("(" * 4000, 1, 1, ""),
@@ -69,6 +98,26 @@ def test_faults_name_their_place(text: str, line: int, column: int, said: str) -
     assert said in caught.value.text
     if said:
         assert (line, column) == (caught.value.line, caught.value.column)
+
+
+def test_a_field_that_the_mail_does_not_have_is_an_evaluation_error_where_it_matters() -> None:
+    with pytest.raises(EvaluationError, match="the mail has no field subject"):
+        compile_condition('header("subject") == "a"').holds({})
+
+    assert compile_condition('header("subject") == "a" || from_us').holds({"from_us": True})
+    assert not compile_condition('has_header("subject") && header("subject") == "a"').holds(
+        {'has_header("subject")': False}
+    )
+
+
+def test_a_list_is_asked_and_its_faults_have_both_places() -> None:
+    def find(file: str) -> ListFile:
+        return ListFile({"good.txt": "192.0.2.0/24\n", "bad.txt": "a.example\n-\n"}[file])
+
+    assert compile_condition('client.ip.in_list("good.txt")', find).holds({"client.ip": "192.0.2.7"})
+    with pytest.raises(ConditionError, match=r"bad.txt:2: a label") as caught:
+        compile_condition('from_us &&\n client.ip.in_list("bad.txt")', find)
+    assert (caught.value.line, caught.value.column) == (2, 20)
 
 
 def test_a_network_that_is_none_at_run_time_is_an_evaluation_error() -> None:

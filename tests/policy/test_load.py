@@ -136,6 +136,31 @@ def test_shipped_policies_load(file: Path) -> None:
     assert load(file.read_text(), file.name).digest
 
 
+def test_lists_are_read_once_and_are_part_of_the_digest() -> None:
+    asked: list[str] = []
+
+    def read(content: bytes) -> str:
+        def read_list(file: str) -> bytes:
+            asked.append(file)
+            return content
+
+        rules = "".join(
+            f"  - {{ name: {name}, when: client.ip.in_list('f.txt'), then: reject }}\n" for name in ("a", "b")
+        )
+        return load(f"version: 1\nrules:\n{rules}", "p", read_list=read_list).digest
+
+    assert read(b"192.0.2.1") != read(b"192.0.2.2")
+    assert asked == ["f.txt", "f.txt"]
+
+
+def test_a_fault_of_a_list_names_both_files() -> None:
+    text = "version: 1\nrules:\n  - name: a\n    when: client.ip.in_list('f.txt')\n    then: reject\n"
+    with pytest.raises(PolicyErrors) as caught:
+        load(text, "p", read_list=lambda file: b"a.example\nb..example\n")
+
+    assert str(caught.value).startswith("p:4:29: rules[0].when: f.txt:2: a label of the domain is empty")
+
+
 def test_a_billion_laughs_are_not_expanded() -> None:
     text = "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(9)
