@@ -76,7 +76,7 @@ def load(
     rules = [own_rule(settings)] if settings.dmarc.on_multiple_authors != "skip" else []
     rules += [load_rule(document, index, entry, lists.find, faults) for index, entry in entries]
     rules += score_rules(document, settings.score, faults)
-    names = [rule.name for rule in rules] + broken_rules(document, entries, faults)
+    names = [rule.name for rule in rules] + broken_rules(document, entries, lists.find, faults)
     tests = load_tests(document, settings.tests, names, read_file, faults)
     if faults:
         raise PolicyErrors(faults)

@@ -63,8 +63,9 @@ def load_rule(document: Document, index: int, entry: RuleEntry, find_list: FindL
     reply = _reply(document, (*path, "reply"), entry, final, faults)
     edits: list[RuleEdit] = []
     for place, action in _placed(document, (*path, "then"), entry):
-        edits += _edits(entry.name, action)
-        faults += [fault for edit in edits[-1:] for fault in _unknown_facts(document, place, edit_text(edit) or "")]
+        made = _edits(entry.name, action)
+        edits += made
+        faults += [fault for edit in made for fault in _unknown_facts(document, place, edit_text(edit) or "")]
     scores = [action.score for action in entry.actions if isinstance(action, written.Score)]
     score = round(sum(scores), 3) if scores else None
     line = document.line((*path, "name"))
@@ -76,7 +77,9 @@ def load_rule(document: Document, index: int, entry: RuleEntry, find_list: FindL
         return rule
 
 
-def broken_rules(document: Document, entries: Sequence[tuple[int, RuleEntry]], faults: list[PolicyError]) -> list[str]:
+def broken_rules(
+    document: Document, entries: Sequence[tuple[int, RuleEntry]], find_list: FindList, faults: list[PolicyError]
+) -> list[str]:
     """The names of the rules that are not among the entries, as the schema refuses them.
 
     What is wrong with their conditions joins the faults.
@@ -86,7 +89,7 @@ def broken_rules(document: Document, entries: Sequence[tuple[int, RuleEntry]], f
         if index not in sound and isinstance(item, dict):
             names.append(str(item.get("name")))
             if isinstance(condition := item.get("when"), str):
-                load_condition(document, ("rules", index, "when"), condition, faults)
+                load_condition(document, ("rules", index, "when"), condition, faults, find_list)
     return names
 
 
