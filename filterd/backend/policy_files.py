@@ -52,13 +52,18 @@ def _load(path: Path) -> Policy:
 
 def load_server(path: Path) -> Server:
     """The server section of a policy file, whatever is wrong with the rest. Raises PolicyErrors."""
-    document = Document(_text(path), str(path), lambda pattern: _included(path.parent, pattern))
+    document = read_document(path)
     section = document.data.get("server") if isinstance(document.data, dict) else None
     try:
         return Server.model_validate(section or {})
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise PolicyErrors([document.error(("server",), problem)]) from None
+
+
+def read_document(path: Path) -> Document:
+    """A policy file and what it includes, with the place of everything. Raises PolicyErrors."""
+    return Document(_text(path), str(path), lambda pattern: _included(path.parent, pattern))
 
 
 def _text(path: Path) -> str:

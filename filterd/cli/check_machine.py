@@ -5,8 +5,9 @@ import pwd
 from collections.abc import Callable
 from pathlib import Path as File
 
+from filterd.backend.policy_files import read_document
 from filterd.policy.errors import PolicyError, PolicyErrors
-from filterd.policy.nodes import Document, Path
+from filterd.policy.nodes import Path
 from filterd.policy.rules import Policy
 
 
@@ -21,8 +22,8 @@ def machine_warnings(path: File, policy: Policy) -> list[PolicyError]:
     if not missing:
         return []
     try:
-        document = Document(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, ValueError, PolicyErrors):  # changed since it was loaded
+        document = read_document(path)
+    except PolicyErrors:  # changed since it was loaded
         return []
     return [document.error(place, problem) for place, problem in missing]
 

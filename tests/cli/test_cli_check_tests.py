@@ -145,5 +145,9 @@ def test_what_this_machine_does_not_have_is_no_error(tmp_path: Path) -> None:
         f"warning: {file}:3:3: server.user: there is no user nobody-of-that-name on this machine",
         f"warning: {file}:4:13: server.socket.group: there is no group none-of-that-name on this machine",
     ]
+    (tmp_path / "server.yaml").write_text("server: { user: nobody-of-that-name }\n")
+    file.write_text("version: 1\ninclude: [server.yaml]\n")
+    there = f"warning: {tmp_path}/server.yaml:1:11: server.user: there is no user nobody-of-that-name on this machine\n"
+    assert filterd("check", file).stderr == there
     file.write_text(f"version: 1\nserver: {{ user: {pwd.getpwuid(os.geteuid()).pw_name} }}\n")
     assert filterd("check", file).stderr == ""
