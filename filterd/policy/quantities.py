@@ -58,7 +58,8 @@ class Rate:
 def duration_text(seconds: float) -> str:
     """As a policy has it: `1h30m`, `500ms`."""
     left, text = round(seconds * 1000), ""
-    for unit, size in _UNITS.items():
+    # 30d says more than 4w2d.
+    for unit, size in list(_UNITS.items())[1:]:
         count, left = divmod(left, size)
         text += f"{count}{unit}" if count else ""
     return text or "0s"
