@@ -42,6 +42,10 @@ def _screen(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     mails = [(each["verdict"], each["rule"], f"{each['count']:,}") for each in found["mails"]]
     yield from _table(("verdict", "rule", "mails"), mails)
+    if found["envelopes"]:
+        yield ""
+        asked = [(each["verdict"], each["rule"], f"{each['count']:,}") for each in found["envelopes"]]
+        yield from _table(("policy service", "rule", "mails"), asked)
     if found["signed"] or found["unsigned"]:
         yield ""
         unsigned = [("not signed", each["reason"], f"{each['count']:,}") for each in found["unsigned"]]

@@ -21,6 +21,7 @@ from filterd.policy.verdict import Disposition, StepOutcome
 MAILS = "filterd_mails"
 RESULTS = "filterd_results"
 UNSIGNED = "filterd_unsigned"
+ENVELOPES = "filterd_envelopes"
 FAULTS = "filterd_faults"
 SHADOW = "filterd_shadow"
 SIGNED = ("filterd_signed",)
@@ -39,6 +40,7 @@ class Counted:
 #: Every counter, but for those of times.
 COUNTERS = (
     Counted(MAILS, "Mails that ended or were refused, by verdict and deciding rule.", ("verdict", "rule")),
+    Counted(ENVELOPES, "Mails judged by the policy service, by verdict and deciding rule.", ("verdict", "rule")),
     Counted("filterd_recipients_refused", "Recipients refused alone.", ("rule",)),
     Counted("filterd_rules", "Mails on which a rule fired, would have fired, or was in doubt.", ("rule", "outcome")),
     Counted(RESULTS, "Results of checks; DKIM has one a signature.", ("method", "result")),
@@ -67,9 +69,7 @@ PROTOCOL_ERROR: Count = (("filterd_protocol_errors",), 1)
 
 def counts(transcript: Transcript) -> Iterator[Count]:
     """What one mail adds."""
-    verdict = transcript.verdict
-    disposition = "accept" if verdict.disposition is Disposition.CONTINUE else verdict.disposition.value
-    yield (MAILS, disposition, verdict.rule or "-"), 1
+    yield (MAILS, *_decided(transcript)), 1
     for judgement in transcript.judgements:
         for step in judgement.verdict.steps:
             if step.outcome in _TOLD:
@@ -91,14 +91,30 @@ def counts(transcript: Transcript) -> Iterator[Count]:
     if transcript.shadow is not None:
         shadow = transcript.shadow
         yield (SHADOW, shadow.divergence.value, *shadow.live.words, *shadow.candidate.words), 1
+    yield from _faults(transcript)
+    for part, took in transcript.times.items():
+        yield (_SECONDS, part, _BUCKETS[bisect_left(_BOUNDS, took / 1000)]), 1
+        yield (_SECONDS_SUM, part), took / 1000
+
+
+def envelope_counts(transcript: Transcript) -> Iterator[Count]:
+    """What one record of the policy service adds: the milter counts the same mail, if there is one."""
+    yield (ENVELOPES, *_decided(transcript)), 1
+    yield from _faults(transcript)
+
+
+def _decided(transcript: Transcript) -> tuple[str, str]:
+    verdict = transcript.verdict
+    word = "accept" if verdict.disposition is Disposition.CONTINUE else verdict.disposition.value
+    return word, verdict.rule or "-"
+
+
+def _faults(transcript: Transcript) -> Iterator[Count]:
     if transcript.fault is not None:
         # "PART: what happened (file:line)", of each fault.
         for fault in transcript.fault.split("; "):
             part = fault.partition(":")[0]
             yield (FAULTS, part if part.isidentifier() else "other"), 1
-    for part, took in transcript.times.items():
-        yield (_SECONDS, part, _BUCKETS[bisect_left(_BOUNDS, took / 1000)]), 1
-        yield (_SECONDS_SUM, part), took / 1000
 
 
 def fault(part: str) -> Count:

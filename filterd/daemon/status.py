@@ -101,6 +101,7 @@ def status(state: State) -> dict[str, Any]:
         "workers": state.workers(),
         "reload": reload.to_mapping() if reload else None,
         "mails": _table(numbers, metrics.MAILS, "verdict", "rule"),
+        "envelopes": _table(numbers, metrics.ENVELOPES, "verdict", "rule"),
         "unsigned": _table(numbers, metrics.UNSIGNED, "reason"),
         "signed": round(numbers[metrics.SIGNED]),
         "results": _table(numbers, metrics.RESULTS, "method", "result"),

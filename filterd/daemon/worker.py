@@ -97,10 +97,11 @@ def work(
     one to write the process id to when connections are served. `limit` is how long, in seconds, connections may take to
     end after `GO_SOON`.
     """
+    counts = metrics.envelope_counts if listener.service is Service.POLICY else metrics.counts
 
     def record(transcript: Transcript) -> None:
         log.judged(transcript)
-        tally.add(metrics.counts(transcript))
+        tally.add(counts(transcript))
         if transcript.fault:
             tally.note(transcript.at, f"{transcript.transaction.queue_id or '-'}: {transcript.fault}")
 

@@ -38,7 +38,10 @@ def judge_in_shadow(
     found = _judgements(candidate, stage, own_facts, offered, own_results)
     before = conclusion(judgements, live.settings, results)
     after = conclusion(found, candidate.settings, own_results)
-    divergence, was, would = _compared(before, judgements, after, found)
+    was, would = (_fate(verdict, whole=stage is Stage.END_OF_MESSAGE) for verdict in (before, after))
+    divergence, was, would = _compared(was, would, judgements, found)
+    if divergence is Divergence.SAME and not before.disposition.final and _edits(before) != _edits(after):
+        divergence = Divergence.EDITS
     if divergence is Divergence.SAME:
         return Shadow(candidate.digest, divergence)
     steps = (step for each in found for step in each.verdict.steps if step.outcome is not StepOutcome.NOT_REACHED)
@@ -106,27 +109,34 @@ def _results(candidate: Policy, live: Policy, facts: Facts, results: Results) ->
 
 
 def _compared(
-    before: Verdict, judgements: Sequence[Judgement], after: Verdict, found: Sequence[Judgement]
+    was: Fate, would: Fate, judgements: Sequence[Judgement], found: Sequence[Judgement]
 ) -> tuple[Divergence, Fate, Fate]:
-    was, would = Fate(before.disposition, before.rule), Fate(after.disposition, after.rule)
     steps = (step for each in found for step in each.verdict.steps)
     doubtful = next((step.rule for step in steps if step.outcome is StepOutcome.CANNOT_TELL), None)
     if doubtful is not None:
         return Divergence.CANNOT_TELL, was, Fate(rule=doubtful)
-    if before.disposition is not after.disposition:
+    if was.disposition is not would.disposition:
         return Divergence.VERDICT, was, would
-    theirs = {each.recipient: each.verdict for each in judgements if each.recipient is not None}
-    for each in found:
-        if each.recipient is not None:
-            one, other = theirs.get(each.recipient, Verdict()), each.verdict
-            if one.disposition is not other.disposition:
-                return Divergence.RECIPIENTS, Fate(one.disposition, one.rule), Fate(other.disposition, other.rule)
-    for recipient, one in theirs.items():
-        if one.disposition.final and recipient not in {each.recipient for each in found}:
-            return Divergence.RECIPIENTS, Fate(one.disposition, one.rule), Fate()
-    if not before.disposition.final and _edits(before) != _edits(after):
-        return Divergence.EDITS, was, would
+    one, other = _recipients(judgements), _recipients(found)
+    for recipient in (*other, *one):
+        mine, theirs = (each.get(recipient, _TAKEN) for each in (one, other))
+        if mine.disposition is not theirs.disposition:
+            return Divergence.RECIPIENTS, mine, theirs
     return Divergence.SAME, was, would
+
+
+_TAKEN = Fate(Disposition.ACCEPT)
+
+
+def _fate(verdict: Verdict, *, whole: bool) -> Fate:
+    """What becomes of a mail by a verdict; `whole` where there are no more rules to come."""
+    taken = whole and verdict.disposition is Disposition.CONTINUE
+    return _TAKEN if taken else Fate(verdict.disposition, verdict.rule)
+
+
+def _recipients(judgements: Sequence[Judgement]) -> dict[str, Fate]:
+    """What became of each recipient that was judged."""
+    return {each.recipient: _fate(each.verdict, whole=True) for each in judgements if each.recipient is not None}
 
 
 def _edits(verdict: Verdict) -> list[Edit]:

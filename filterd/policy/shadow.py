@@ -38,7 +38,8 @@ class Divergence(StrEnum):
 class Fate:
     """What became of a mail, or of one recipient, and by which rule; None where none decided.
 
-    A mail that an earlier refusal cut short may `continue` by the candidate: what it had come to was not seen.
+    A mail that an earlier refusal cut short may `continue` by the candidate: what it had come to was not seen. At its
+    end, what no rule decided is accepted.
     """
 
     disposition: Disposition = Disposition.CONTINUE
@@ -77,4 +78,6 @@ class Shadow:
         """For the log: `same`, or in what it differs, and what the candidate says."""
         if self.divergence in (Divergence.SAME, Divergence.FAILED):
             return self.divergence.value
+        if self.divergence is Divergence.CANNOT_TELL:
+            return f"{self.divergence}:{self.candidate.rule}"
         return ":".join((self.divergence.value, *self.candidate.words))

@@ -157,7 +157,7 @@ def test_what_the_policy_in_shadow_would_do_is_shown_and_not_done(daemon: Filter
     assert lines[0] == f"{tmp_path}/candidate.yaml: cannot be used"
     assert "candidate.yaml:2:" in lines[1]
     assert lines[2] == "2 mails judged, 1 as by the policy in force"
-    assert lines[-1].split() == ["verdict", "continue", "-", "reject", "no", "1"]
+    assert lines[-1].split() == ["verdict", "accept", "-", "reject", "no", "1"]
 
 
 def test_without_a_daemon_the_status_is_2(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Each mail is counted by what became of it, in words of our own."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from filterd.backend.zone import zone_resolver
 from filterd.daemon import metrics
-from filterd.daemon.metrics import counts, exposition
+from filterd.daemon.metrics import counts, envelope_counts, exposition
+from filterd.daemon.tally import Count
 from filterd.engine.runtime import Runtime
 from filterd.engine.session import MailSession
 from filterd.mail.address import parse_path
@@ -32,7 +34,9 @@ rules:
 """
 
 
-def judged(ip: str, policy: str = POLICY) -> Counter[tuple[str, ...]]:
+def judged(
+    ip: str, count: Callable[[Transcript], Iterator[Count]] = counts, policy: str = POLICY
+) -> Counter[tuple[str, ...]]:
     """What a mail of service@bank.example adds to the counters, those of times left out."""
     transcripts: list[Transcript] = []
     runtime = Runtime(load(policy, "p.yaml"), "mx.example", lambda _: zone_resolver(ZONE), transcripts.append)
@@ -45,7 +49,7 @@ def judged(ip: str, policy: str = POLICY) -> Counter[tuple[str, ...]]:
     session.end_of_headers((Field(b"From", b" s@bank.example"),), "Q")
     session.end_of_message("Q")
     found: Counter[tuple[str, ...]] = Counter()
-    for key, number in counts(transcripts[0]):
+    for key, number in count(transcripts[0]):
         if not key[0].startswith("filterd_seconds"):
             found[key] += int(number)
     return found
@@ -73,6 +77,10 @@ def test_mail_of_ours_left_unsigned_is_counted_by_its_reason() -> None:
 
     assert found["filterd_mails", "accept", "-"] == 1
     assert found["filterd_unsigned", "sign.not-configured"] == 1
+
+
+def test_what_the_policy_service_judges_is_counted_apart() -> None:
+    assert judged("203.0.113.9", envelope_counts) == {("filterd_envelopes", "reject", "forged"): 1}
 
 
 def test_prometheus_reads_the_text() -> None:

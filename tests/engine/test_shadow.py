@@ -64,20 +64,22 @@ def rules(*written: str) -> str:
     [
         (rules(FORGED), rules(FORGED), "same"),
         (rules(FORGED), rules(FORGED.replace("forged,", "renamed,")), "same"),
-        (rules(FORGED), "", "verdict:continue:-"),
+        (rules(FORGED), "", "verdict:accept:-"),
         ("", rules(FORGED), "verdict:reject:forged"),
         (rules(FORGED), rules(FORGED.replace("reject", "quarantine")), "verdict:quarantine:forged"),
-        ("", rules(FORGED.replace("reject", "tag")), "edits:continue:-"),
+        ("", rules(FORGED.replace("reject", "tag")), "edits:accept:-"),
+        # Who accepts what nobody refuses changes nothing.
+        ("", rules("{ name: fine, when: 'true', then: accept }"), "same"),
         # What the live policy refuses at once was not seen to its end.
         (rules('{ name: a, when: client.helo == "x.example", then: reject }'), rules(FORGED), "verdict:continue:-"),
         # Each judges by its own stages: SPF was found out, if later than the candidate would have asked.
         ("", rules('{ name: early, when: spf.result == "fail", then: reject }'), "verdict:reject:early"),
         # No check is run for the candidate's sake.
-        ("", rules('{ name: helo, when: spf.helo_result == "none", then: reject }'), "cannot-tell:continue:helo"),
+        ("", rules('{ name: helo, when: spf.helo_result == "none", then: reject }'), "cannot-tell:helo"),
         ("", "mail_from_us: 'client.helo == \"x.example\"'\n" + rules(FORGED), "same"),
-        ("mail_from_us: 'client.helo == \"x.example\"'", rules(FORGED), "cannot-tell:continue:forged"),
-        ("", "networks: { relays: [203.0.113.0/24] }\n" + rules(FORGED), "cannot-tell:continue:forged"),
-        ("", "networks: { trusted: [203.0.113.0/24] }\n" + rules("{ name: ours, when: client.trusted, then: tag }"), "edits:continue:-"),
+        ("mail_from_us: 'client.helo == \"x.example\"'", rules(FORGED), "cannot-tell:forged"),
+        ("", "networks: { relays: [203.0.113.0/24] }\n" + rules(FORGED), "cannot-tell:forged"),
+        ("", "networks: { trusted: [203.0.113.0/24] }\n" + rules("{ name: ours, when: client.trusted, then: tag }"), "edits:accept:-"),
         ("", rules("{ name: score, when: 'true', then: { score: 3 } }", "{ name: high, when: score > 2.0, then: reject }"), "verdict:reject:high"),
         ("", rules("{ name: small, when: message.size > 5, then: reject }"), "verdict:reject:small"),
         ("", rules("{ name: at, when: 'true', then: reject, at: connect }"), "verdict:reject:at"),
@@ -96,7 +98,7 @@ def test_in_what_it_differs(live: str, candidate: str, word: str) -> None:
     ("live", "candidate", "word"),
     [
         ("", "root", "recipients:reject:no"),
-        ("root", "", "recipients:continue:-"),
+        ("root", "", "recipients:accept:-"),
         ("root", "root", "same"),
         ("root", "anna", "recipients:reject:no"),
     ],
@@ -135,7 +137,7 @@ def test_what_it_says_is_kept_with_the_transcript() -> None:
     assert kept == {
         "policy": desk.candidate.digest,
         "divergence": "verdict",
-        "live": {"disposition": "continue"},
+        "live": {"disposition": "accept"},
         "candidate": {"disposition": "reject", "rule": "forged"},
         "rules": [
             {"rule": "dmarc.on_multiple_authors", "outcome": "did not fire"},
