@@ -5,6 +5,7 @@ oversized or deep documents are refused. What a file includes is merged into it.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,10 +109,7 @@ class Document:
             if node is not None:
                 self.data = self._read(node, (), source, self.data if self._marks else None)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            what = "; ".join(part for part in (error.context, error.problem) if part)
-            raise PolicyErrors([PolicyError(file, line, column, "", f"this is no YAML: {what}")]) from None
+            raise PolicyErrors([_malformed(error, text, source)]) from None
         except yaml.reader.ReaderError as error:
             raise PolicyErrors([_unreadable(error, text, file)]) from None
         except _RefusedError as error:
@@ -199,6 +197,36 @@ def _compose(text: str) -> yaml.Node | None:
             raise _RefusedError(event.start_mark, "tags (!name) are not used here")
     node: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
     return node
+
+
+def _malformed(error: yaml.MarkedYAMLError, text: str, source: _Source) -> PolicyError:
+    """What YAML's grammar refuses, at the place where the postmaster has to look."""
+    mark: Any = error.problem_mark or error.context_mark
+    begin: Any = error.context_mark
+    context, problem = error.context or "", error.problem or ""
+    if mark is None:
+        return PolicyError(source.file, 0, 0, "", f"this is no YAML: {error}")
+    quoted = _last_quoted(text)
+    if quoted is not None and quoted.end_mark.line == mark.line:
+        problem = f"this text in quotes ends in line {mark.line + 1}; is a quote missing?"
+        mark, context = quoted.start_mark, ""
+    elif begin is not None and mark.line >= len(source.lines) - 1:
+        mark = begin  # what was not closed says more than the end of the file
+    elif begin is not None and begin.line != mark.line and "flow" in context:
+        context += f" that begins in line {begin.line + 1}"
+    what = "; ".join(part for part in (context, problem) if part)
+    return PolicyError(source.file, mark.line + 1, mark.column + 1, "", f"this is no YAML: {what}")
+
+
+def _last_quoted(text: str) -> Any:
+    """The last text in quotes over several lines before YAML gives up."""
+    last: Any = None
+    with suppress(yaml.YAMLError):
+        event: Any
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            if getattr(event, "style", None) in ("'", '"'):
+                last = event if event.start_mark.line != event.end_mark.line else None
+    return last
 
 
 def _unreadable(error: yaml.reader.ReaderError, text: str, file: str) -> PolicyError:
