@@ -199,7 +199,7 @@ class MilterFrontend:
             return int(libmilter.NOREPLY)
         given = answer(verdict, stage)
         if given.reply is not None:
-            link.context.setreply(str(given.reply.code), given.reply.status, given.reply.text)
+            link.context.setreply(str(given.reply.code), given.reply.status, *given.reply.lines)
         if given.hold is not None:
             link.context.quarantine(given.hold)
         return _RESULTS[given.action]

@@ -17,7 +17,7 @@ from filterd.engine.changes import (
     DeleteRecipient,
     InsertField,
 )
-from filterd.mail.reply import Reply, printable
+from filterd.mail.reply import Reply, printable, reply_text
 from filterd.mail.transaction import Stage
 from filterd.policy.verdict import Disposition, Verdict
 
@@ -122,4 +122,4 @@ def _reply(reply: Reply | None, default: Reply) -> Reply:
     """
     if reply is None or reply.temporary != default.temporary:
         return default
-    return Reply(reply.code, reply.status, printable(reply.text))
+    return Reply(reply.code, reply.status, reply_text(reply.text) or default.text)

@@ -154,7 +154,7 @@ class NativeMilter:
             return _ANSWERS[Answered.CONTINUE]
         given = answer(verdict, stage)
         edit = b"" if given.hold is None else self._edit(Quarantine(given.hold.encode()))
-        return edit + (_ANSWERS[given.action] if given.reply is None else encode(ReplyCode(str(given.reply).encode())))
+        return edit + (_ANSWERS[given.action] if given.reply is None else encode(ReplyCode(given.reply.smtp.encode())))
 
     def _edit(self, packet: Packet) -> bytes:
         needed = EDITS[type(packet)]

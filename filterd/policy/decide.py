@@ -1,9 +1,10 @@
 """The judgement: facts and results in, a verdict out. Pure: the same input gives the same verdict for ever."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from filterd.dmarc.evaluate import DmarcCode
-from filterd.mail.reply import Reply, printable
+from filterd.mail.reply import Reply, printable, reply_text
 from filterd.mail.transaction import Stage
 from filterd.policy.conditions import EvaluationError
 from filterd.policy.facts import FACTS, SCORE, Facts, FactValue
@@ -103,7 +104,9 @@ def _try(rule: Rule, facts: Facts, values: Values) -> Step:
 def _reply(rule: Rule, values: Values) -> Reply | None:
     if rule.reply is None:
         return None
-    return Reply(rule.reply.code, rule.reply.status, printable(_fill(rule.reply.text, values)))
+    # What a fact says is a part of its line, and begins none.
+    shown = {name: printable(_text(values.get(name))) for name in FACT_FIELD.findall(rule.reply.text)}
+    return Reply(rule.reply.code, rule.reply.status, reply_text(_fill(rule.reply.text, shown)) or "refused by policy")
 
 
 def _filled(edit: RuleEdit, values: Values) -> RuleEdit:
@@ -115,7 +118,7 @@ def _filled(edit: RuleEdit, values: Values) -> RuleEdit:
     return edit
 
 
-def _fill(text: str, values: Values) -> str:
+def _fill(text: str, values: Mapping[str, FactValue | None]) -> str:
     return FACT_FIELD.sub(lambda field: _text(values.get(field[1])), text)
 
 

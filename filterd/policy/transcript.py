@@ -20,7 +20,7 @@ from filterd.mail.received import Handover
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
 from filterd.policy.shadow import Shadow
-from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict
+from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict, score_of
 
 VERSION = 1
 # Recipients that one line of the log names.
@@ -131,6 +131,8 @@ class Transcript:
             line["sealed"] = self.sealed
         if self.unsealed:
             line["unsealed"] = self.unsealed.value
+        if self.verdict.summands:
+            line["score"] = score_of(self.verdict.summands)
         if self.verdict.reply:
             line["reply"] = str(self.verdict.reply)
         refused = self.refused_recipients()
