@@ -49,7 +49,7 @@ def mails() -> Iterator[tuple[str, bytes]]:
 
 
 def main(wanted: list[str]) -> int:
-    engine = wanted.pop(1) if wanted[:1] == ["--engine"] else "libmilter"
+    engine = wanted.pop(1) if wanted[:1] == ["--engine"] else "native"
     wanted = [word for word in wanted if word != "--engine"]
     worst = base = 0.0
     with TemporaryDirectory(prefix="filterd-bench-") as folder, stage(Path(folder), engine) as cost:

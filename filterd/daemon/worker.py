@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from math import inf
+from typing import Protocol
 
 from filterd.backend.decisions import DecisionWriter
 from filterd.backend.resolver import DnsResolver
@@ -24,8 +25,6 @@ from filterd.daemon.tally import Tally
 from filterd.engine.runtime import Runtime, authserv_id
 from filterd.frontend.access_policy import AccessPolicy, envelope_runtime
 from filterd.frontend.conversation import Reception
-from filterd.frontend.milter import MilterFrontend
-from filterd.frontend.milter_listener import Door
 from filterd.frontend.native_listener import NativeDoor
 from filterd.frontend.seats import Seat
 from filterd.policy.rules import Policy
@@ -44,6 +43,16 @@ _TICK = 0.05
 _MOST_CLIENTS = 800
 
 Record = Callable[[Transcript], None]
+
+
+class Door(Protocol):
+    """Whom MTAs at a listener meet, whatever engine it is."""
+
+    def run(self) -> None: ...
+    def close(self) -> None: ...
+    def connections(self) -> int: ...
+
+
 #: Makes a worker's runtime from a policy, and ends it.
 Start = Callable[[Policy, Record], AbstractContextManager[Runtime]]
 
@@ -117,15 +126,24 @@ def work(
         return _watch(door, reception, stopped, signals, master, limit)
 
 
-def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door | NativeDoor:
+def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door:
     """Whom MTAs at the listener meet: once in a process."""
     if listener.service is Service.POLICY:
         # Postfix keeps connections for minutes after its last question; to end one at rest costs it nothing.
         return NativeDoor(listener.socket, reception, seat, talk=AccessPolicy, most=_MOST_CLIENTS, stays=False)
     if policy.server.engine == "native":
-        return NativeDoor(listener.socket, reception, seat)
+        most = policy.server.max_connections
+        return NativeDoor(listener.socket, reception, seat, most, full=lambda: _full(most))
+    # Only here: its C library, and the threads' habits that it brings along, are for those who ask for them.
+    from filterd.frontend.milter import MilterFrontend
+    from filterd.frontend.milter_listener import Door as LibmilterDoor
+
     MilterFrontend(reception).register()
-    return Door(listener.socket)
+    return LibmilterDoor(listener.socket)
+
+
+def _full(most: int) -> None:
+    log.warning("no room for more connections, who comes waits: see server.max_connections", connections=most)
 
 
 def _report(tally: Tally, where: str, error: BaseException, conversation: str | None) -> None:
@@ -138,7 +156,7 @@ def _report(tally: Tally, where: str, error: BaseException, conversation: str | 
         tally.note(time.time(), f"{where}: {type(error).__name__}: {error}")
 
 
-def _serve(door: Door | NativeDoor, signals: Signals, stopped: threading.Event) -> None:
+def _serve(door: Door, signals: Signals, stopped: threading.Event) -> None:
     try:
         door.run()
     except BaseException as error:  # noqa: BLE001 - the main thread must be woken whatever it was
@@ -148,7 +166,7 @@ def _serve(door: Door | NativeDoor, signals: Signals, stopped: threading.Event) 
 
 
 def _watch(
-    door: Door | NativeDoor,
+    door: Door,
     reception: Reception,
     stopped: threading.Event,
     signals: Signals,

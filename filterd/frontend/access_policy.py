@@ -47,6 +47,14 @@ class AccessPolicy:
             self.over = True
         return b"".join(answers)
 
+    def overdue(self, seconds: float) -> bool:
+        """Never: Postfix itself defers what is not answered in time."""
+        return False
+
+    def give_up(self) -> bytes | None:
+        """The engine is always waited for."""
+        return None
+
     def close(self) -> None:
         """The connection is over, for whatever reason."""
         if self._mail is not None:

@@ -173,12 +173,14 @@ class Conversation:
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         return self._ask(Stage.DATA, lambda: self._session.data(queue_id, accepted))
 
-    def field(self, name: bytes, value: bytes) -> None:
-        """A header field: `value` is all behind the colon, inner line ends are CRLF."""
+    def field(self, name: bytes, value: bytes) -> bool:
+        """A header field: `value` is all behind the colon, inner line ends are CRLF. Whether more need be told."""
         # One more than the engine takes, so that it can refuse it.
-        if len(self._header) <= MAX_FIELDS and self._header_size <= MAX_HEADER_OCTETS:
+        more = len(self._header) <= MAX_FIELDS and self._header_size <= MAX_HEADER_OCTETS
+        if more:
             self._header.append(Field(name, value))
             self._header_size += len(name) + len(value)
+        return more
 
     def end_of_headers(self, queue_id: str | None) -> Verdict:
         return self._ask(Stage.END_OF_HEADERS, self._whole_header(queue_id))
@@ -230,6 +232,18 @@ class Conversation:
         self._lost = self._fault(where, error)
         self._lost_for_good |= for_good
         return self._lost
+
+    @property
+    def waits(self) -> bool:
+        """Whether the engine is at work on the thread that called it."""
+        return isinstance(self._strand, Direct) and self._strand.running
+
+    def abandon(self) -> bool:
+        """Go on without the engine, which does not come back to the thread that called it; False when it just did.
+
+        That thread gets Abandoned, if ever, and has lost the conversation to the one that calls this, who is to `fail`.
+        """
+        return isinstance(self._strand, Direct) and self._strand.abandon()
 
     def _ask(self, stage: Stage, call: Callable[[], Verdict]) -> Verdict:
         if not self._reception.judges(stage):

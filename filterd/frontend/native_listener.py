@@ -19,6 +19,7 @@ from filterd.backend.waiting import about_to_wait, tell_of_waits
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_milter import NativeMilter
 from filterd.frontend.seats import Seat, seats
+from filterd.frontend.strand import Abandoned
 
 # How long, in seconds, an MTA may be silent: libmilter's own limit. And how often that is looked after.
 _SILENCE = 7210.0
@@ -29,6 +30,8 @@ _PATIENCE = 30.0
 _LONG = 0.1
 # How much is read at once, in octets: a mail that is not large, or a chunk of one that is.
 _PIECE = 65536
+# How often, every `_LONG` seconds, no thread may be free for a turn before the process is given up.
+_HOPE = 50
 # How long, in seconds, whoever comes is left to a process that has fewer connections.
 _LEAVE = 0.002
 
@@ -41,6 +44,8 @@ class Talk(Protocol):
         """Whether nothing more is to be heard."""
 
     def hear(self, octets: bytes) -> bytes: ...
+    def overdue(self, seconds: float) -> bool: ...
+    def give_up(self) -> bytes | None: ...
     def close(self) -> None: ...
 
 
@@ -60,14 +65,19 @@ class NativeDoor:
         talk: Callable[[Reception], Talk] = NativeMilter,
         *,
         stays: bool = True,
+        full: Callable[[], None] | None = None,
     ) -> None:
-        """Open the door. `listener` must not block: a process that loses the race for a connection goes on."""
+        """Open the door. `listener` must not block: a process that loses the race for a connection goes on.
+
+        `full` is called, once, when no more connections are taken.
+        """
         self._reception = reception
         self._seat = seat or seats(1)[0]
         self._most = most
         self._most_threads = threads
         self._talk = talk
         self._stays = stays
+        self._full = full or _nothing
         self._selector = selectors.DefaultSelector()
         self._listener = listener.dup()
         self._at_listener = threading.Lock()
@@ -77,6 +87,8 @@ class NativeDoor:
         self._turn = threading.Lock()
         self._server: _Server | None = None
         self._servers = 0
+        self._stuck: set[_Connection] = set()
+        self._hopeless = 0
         self._away: set[_Connection] = set()
         self._leaves_until: float | None = None
         self._failed = threading.Event()
@@ -91,6 +103,7 @@ class NativeDoor:
             self._attend(self._leaves_until is None)
             if self._server is not None:
                 self._server.hurry()
+            self._give_up_waiting()
             if time.monotonic() > look_after:
                 look_after, self._told = look_after + _LOOK_AFTER, False
                 self._end_silence()
@@ -110,6 +123,26 @@ class NativeDoor:
         """How many connections that came through the door are open."""
         return len(self._open)
 
+    def _give_up_waiting(self) -> None:
+        """Answer for the engine where it does not come back."""
+        now = time.monotonic()
+        for connection in list(self._open):
+            if not connection.overdue(now):
+                continue
+            if connection not in self._away:
+                # Its thread has the turn, and no other is free to take it: it will be soon, or all are stuck.
+                self._hopeless += 1
+                if self._hopeless > _HOPE:
+                    self.fail(RuntimeError("all threads wait for an engine that does not come back"))
+                continue
+            self._hopeless = 0
+            self._stuck.add(connection)
+            goes_on = connection.give_up()
+            if goes_on is None:
+                self._stuck.discard(connection)
+            else:
+                self.served(connection, goes_on=goes_on)
+
     # What follows is for the servers.
 
     def take_turn(self, server: "_Server") -> None:
@@ -119,7 +152,7 @@ class NativeDoor:
 
     def pass_turn(self, connection: "_Connection") -> bool:
         """Leave all but this connection to another server. False when there is none."""
-        if self._servers == len(self._away) + 1 and not self._grow():
+        if self._servers == len(self._away) + len(self._stuck) + 1 and not self._grow():
             return False
         self._selector.unregister(connection.socket)
         self._away.add(connection)
@@ -157,6 +190,10 @@ class NativeDoor:
         self._away.discard(connection)
         if goes_on and away:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+
+    def back(self, connection: "_Connection") -> None:
+        """A server is back whose connection had been given to another."""
+        self._stuck.discard(connection)
 
     def fail(self, error: BaseException) -> None:
         """A server ends that should not, and nobody knows what it leaves behind."""
@@ -203,7 +240,11 @@ class NativeDoor:
     def _attend(self, wanted: bool) -> None:
         """Look at the listener, if there is room for who comes, or do not."""
         with self._at_listener:
-            wanted = wanted and not self._closed and len(self._open) < self._most
+            if len(self._open) >= self._most:
+                wanted = False
+                self._full, full = _nothing, self._full
+                full()
+            wanted = wanted and not self._closed
             if wanted and not self._attending:
                 self._selector.register(self._listener, selectors.EVENT_READ)
             elif self._attending and not wanted:
@@ -218,6 +259,10 @@ class NativeDoor:
                 connection.hang_up()
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Connection:
     """One MTA. `heard_at` is on time.monotonic()."""
 
@@ -229,8 +274,8 @@ class _Connection:
         self._reception = reception
         self._talk = talk
 
-    def serve(self) -> bool:
-        """Take what has come, and answer it; returns whether more may come."""
+    def serve(self) -> bool | None:
+        """Take what has come, and answer it; returns whether more may come, None where that is another's by now."""
         self.heard_at = time.monotonic()
         try:
             octets = self.socket.recv(_PIECE, socket.MSG_DONTWAIT)
@@ -241,10 +286,29 @@ class _Connection:
             return True
         except OSError:
             return False  # the MTA has gone
+        except Abandoned:
+            return None
         except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
             self._reception.fault("connection", error)
             return False
         return bool(octets) and not self._talk.over
+
+    def overdue(self, now: float) -> bool:
+        """Whether the engine has been at work for too long."""
+        return self._talk.overdue(now - self.heard_at)
+
+    def give_up(self) -> bool | None:
+        """Answer without the engine; returns whether more may come, None where the engine just came back."""
+        try:
+            answer = self._talk.give_up()
+            if answer is None:
+                return None
+            return self.socket.send(answer, socket.MSG_DONTWAIT) == len(answer) and not self._talk.over
+        except OSError:
+            return False  # the MTA has gone, or takes nothing
+        except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
+            self._reception.fault("connection", error)
+            return False
 
     def hang_up(self) -> None:
         """Make whoever has the turn see the end."""
@@ -313,7 +377,10 @@ class _Server:
             goes_on = connection.serve()
             with self._lock:
                 self._serves = None
-            self._door.served(connection, goes_on=goes_on)
+            if goes_on is None:
+                self._door.back(connection)
+            else:
+                self._door.served(connection, goes_on=goes_on)
             if not self._has_turn:
                 return
 

@@ -5,6 +5,7 @@ It is called on a thread that may block: the engine runs in the call. It reads a
 (`wire.milter_state`), and takes what libmilter takes.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
@@ -16,6 +17,7 @@ from filterd.frontend import milter_facts as facts
 from filterd.frontend.conversation import Reception
 from filterd.frontend.milter_reply import Action as Answered
 from filterd.frontend.milter_reply import HeaderEdit, MilterEdit, answer, edits
+from filterd.frontend.strand import Abandoned
 from filterd.mail.transaction import ForwardPath, ReversePath, Stage
 from filterd.policy.verdict import Verdict
 from filterd.wire.milter import (
@@ -81,6 +83,8 @@ _ANSWERS: dict[Answered, bytes] = {
     Answered.DISCARD: encode(Discard()),
 }
 _GO_ON = Verdict()
+# What an MTA gives more time.
+_CONTENT = frozenset({BodyChunk, EndOfMessage})
 _MAIL = letter(Mail)
 # The letters of commands that macros are sent with, the latest first: what was said last, holds.
 _OF_MESSAGE = (*map(letter, (EndOfMessage, EndOfHeaders, Data, Rcpt)), _MAIL)
@@ -113,15 +117,49 @@ class NativeMilter:
         self._order = Order()
         self._terms = _NOTHING_YET
         self._macros: dict[bytes, dict[bytes, bytes]] = {}
+        # What came and was not taken yet, the packet that is being taken first; and what was answered since.
+        self._packets: deque[Packet] = deque()
+        self._answers: list[bytes] = []
         #: Whether the MTA has said that no more comes.
         self.over = False
 
     def hear(self, octets: bytes) -> bytes:
         """Take what the MTA sent; returns what it is to be sent.
 
-        Raises ProtocolError when the MTA breaks the protocol: the connection is of no further use then.
+        Raises ProtocolError when the MTA breaks the protocol: the connection is of no further use then. Raises
+        Abandoned when another thread has lost its patience, and goes on in the place of this one.
         """
-        return b"".join(map(self._heard, self._decoder.feed(octets)))
+        for packet in self._decoder.feed(octets):
+            self._packets.append(packet)
+        return self._work()
+
+    def overdue(self, seconds: float) -> bool:
+        """Whether the engine has been at work for so long that the MTA will not wait much longer."""
+        if not (self._conversation.waits and self._packets):
+            return False
+        bounds = self._reception.bounds
+        return seconds > (bounds.content if type(self._packets[0]) in _CONTENT else bounds.command)
+
+    def give_up(self) -> bytes | None:
+        """Go on without the engine, as it is overdue; what the MTA is to be sent, None when it just came back."""
+        if not self._conversation.abandon():
+            return None
+        packet = self._packets[0]
+        kind = type(packet)
+        failed = self._failed(kind, TimeoutError("the engine took too long"))
+        # What is delivered all the same must not bear what others wrote in our name.
+        self._answers.append(self._end_of_message(packet) if isinstance(packet, EndOfMessage) else failed)
+        self._packets.popleft()
+        self.over = kind is QuitNewConnection  # there is no conversation to go on with
+        return self._work()
+
+    def _work(self) -> bytes:
+        packets, answers = self._packets, self._answers
+        while packets:
+            answers.append(self._heard(packets[0]))
+            packets.popleft()
+        self._answers = []
+        return b"".join(answers)
 
     def close(self) -> None:
         """The connection is over, for whatever reason."""
@@ -133,11 +171,15 @@ class NativeMilter:
             raise ProtocolError(f"{kind.__name__} comes out of order")
         try:
             return _TAKE[kind](self, packet)
-        except ProtocolError:
+        except (ProtocolError, Abandoned):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the mail gets the declared answer
-            for_good = kind in (Connect, Helo)
-            return self._answer(kind, self._conversation.fail(kind.__name__, error, for_good=for_good))
+            return self._failed(kind, error)
+
+    def _failed(self, kind: type[Packet], error: BaseException) -> bytes:
+        stage = _STAGES.get(kind)
+        where = kind.__name__ if stage is None else stage.word
+        return self._answer(kind, self._conversation.fail(where, error, for_good=kind in (Connect, Helo)))
 
     def _begins_anew(self, kind: type[Packet]) -> bool:
         # libmilter takes HELO and MAIL for the end of a message that was refused or given up without a word.
@@ -210,7 +252,9 @@ class NativeMilter:
 
     def _field(self, packet: HeaderField) -> bytes:
         value = facts.field_value(packet.value, leading_space=self._terms.leading_space)
-        self._conversation.field(packet.name, value)
+        if not self._conversation.field(packet.name, value):
+            # The mail is refused whatever else comes.
+            self._decoder.pass_over(HeaderField)
         return self._answer(HeaderField)
 
     def _end_of_headers(self, _: EndOfHeaders) -> bytes:

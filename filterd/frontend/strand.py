@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from filterd.backend.waiting import about_to_wait
 from filterd.frontend.pool import Pool
 
 T = TypeVar("T")
@@ -73,14 +74,77 @@ class Strand:
             call()
 
 
+class Abandoned(BaseException):
+    """The call has ended at last, but another thread goes on in its place."""
+
+
 class Direct:
-    """A strand for front-ends whose threads are ours: every call is run at once, where it is made."""
+    """A strand for front-ends whose threads are ours: every call is run at once, where it is made.
+
+    A call that does not come back can be abandoned. Until it does, its thread is the one that runs what comes behind.
+    """
+
+    def __init__(self) -> None:
+        self._turning = threading.Lock()
+        self._running = False
+        self._behind: list[Callable[[], object]] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a call is being run, and was not abandoned."""
+        return self._running and self._behind is None
 
     def put(self, call: Callable[[], object], weight: int, *, soon: bool = True) -> None:
-        call()
+        """Run the call, which must not raise. Raises Abandoned."""
+        if self._behind is None or not self._left(call):
+            self._run(call)
 
     def ask(self, call: Callable[[], T], weight: int, patience: float) -> T:
-        return call()
+        """Run the call; returns what it gives. Raises what it raises, Abandoned, and TimeoutError behind another."""
+        if self._behind is not None:
+            answer: _Answer[T] = _Answer(call)
+            if self._left(answer.find):
+                about_to_wait()
+                return answer.get(patience)
+        return self._run(call)
+
+    def abandon(self) -> bool:
+        """Go on without the call that is being run; False when there is none (any more)."""
+        with self._turning:
+            if not self.running:
+                return False
+            self._behind = []
+            return True
+
+    def _left(self, call: Callable[[], object]) -> bool:
+        """Leave the call to the thread that another is run by, if it still is."""
+        with self._turning:
+            if self._behind is not None:
+                self._behind.append(call)
+            return self._behind is not None
+
+    def _run(self, call: Callable[[], T]) -> T:
+        self._running = True
+        try:
+            found = call()
+        finally:
+            with self._turning:
+                self._running = False
+                abandoned = self._behind is not None
+        if abandoned:
+            self._catch_up()
+            raise Abandoned
+        return found
+
+    def _catch_up(self) -> None:
+        while True:
+            with self._turning:
+                calls, self._behind = self._behind, []
+                if not calls:
+                    self._behind = None
+                    return
+            for call in calls:
+                call()
 
 
 class _Answer(Generic[T]):

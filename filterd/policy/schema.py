@@ -58,7 +58,13 @@ class Server(Section):
     workers: Workers = Field(None, description="How many processes judge mail; auto is one a processor, two at least.")
     user: str | None = Field(None, description="Whom to become after binding, when started as root.")
     engine: Literal["libmilter", "native"] = Field(
-        "libmilter", description="What speaks the milter protocol: libmilter, or filterd itself, which costs less."
+        "native", description="What speaks the milter protocol: filterd itself, or libmilter, which costs more."
+    )
+    max_connections: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="How many connections of the MTA each worker takes; further ones wait. For the native engine.",
     )
     on_error: Literal["defer", "accept", "reject"] = Field(
         "defer", description="What becomes of a mail that filterd itself fails to judge."

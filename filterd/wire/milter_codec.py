@@ -299,6 +299,7 @@ class Decoder:
         self._rest = bytearray()
         self._awaited = _LENGTH.size
         self._error: ProtocolError | None = None
+        self._passed: int | None = None
 
     def feed(self, received: bytes) -> Iterator[Packet]:
         """Take bytes, give each packet that they complete, in order: all are to be taken before the next call.
@@ -315,6 +316,10 @@ class Decoder:
             received = bytes(self._rest)
             self._rest.clear()
         return self._packets(received)
+
+    def pass_over(self, kind: type[Packet]) -> None:
+        """Give no more packets of that kind, and do not read them, up to the first of another."""
+        self._passed = _PACKETS[kind][0][0]
 
     @property
     def empty(self) -> bool:
@@ -333,6 +338,10 @@ class Decoder:
                 if end > size:
                     self._awaited = end - start
                     break
+                if received[code] == self._passed:
+                    start = end
+                    continue
+                self._passed = None
                 found = _READERS.get(received[code])
                 if found is None:
                     raise ProtocolError(f"a packet of unknown kind 0x{received[code]:02x}")

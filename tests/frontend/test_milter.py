@@ -318,8 +318,6 @@ _FAULTS = [
     for stage in ("mail", "rcpt", "data", "end_of_headers", "end_of_message")
     # Where nobody waits, an engine that is slow does no harm.
     if how != "hang" or stages or stage == "end_of_message"
-    # The native engine judges on the thread that the MTA waits for: what ends a hang there is the engine's own deadline.
-    if how != "hang" or engine == "libmilter"
 ]
 
 

@@ -24,7 +24,7 @@ class FilterdProcess:
     """
 
     ready_line = "event=ready"
-    engine = "libmilter"
+    engine = "native"
 
     def __init__(
         self,

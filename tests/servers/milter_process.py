@@ -31,7 +31,7 @@ def python_environment() -> dict[str, str]:
 class MilterProcess:
     """One of our milter engines with a scripted session, for a `with`. `engine` is the policy's server.engine."""
 
-    engine = "libmilter"
+    engine = "native"
 
     def __init__(self, folder: Path, stages: str = ALL_STAGES, on_error: str = "defer") -> None:
         self.address = f"unix:{folder}/milter"
