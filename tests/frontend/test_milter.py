@@ -8,6 +8,7 @@ import pytest
 from servers.milter_mta import ClosedError, MilterMta
 from servers.milter_process import ALL_STAGES, MilterProcess, eventually
 
+from filterd.engine.judgement import MAX_FIELDS
 from filterd.wire.milter import (
     Abort,
     Accept,
@@ -404,13 +405,17 @@ def test_a_message_may_have_no_header_and_no_body(tmp_path: Path, stages: str) -
         assert process.calls("end_of_message") == [[0, "4Q1"], [0, None]]
 
 
-def test_20_000_header_fields_arrive(quiet: MilterProcess) -> None:
+def test_of_fields_beyond_the_bound_one_arrives_and_mail_goes_on(quiet: MilterProcess) -> None:
+    """One more than is taken, so that the mail can be refused; and the next mail is told in full again."""
     with MilterMta(quiet.address) as mta:
         mta.open()
-        answer = mta.send(header=[(b"X-%d" % number, b" y") for number in range(20_000)])
+        answers = [
+            mta.send(header=[(b"X-%d" % number, b" y") for number in range(count)])
+            for count in (MAX_FIELDS, 4 * MAX_FIELDS, 1, MAX_FIELDS)
+        ]
 
-    assert answer == Accept()
-    assert quiet.calls("end_of_headers")[0][0] == 20_000
+    assert answers == [Accept()] * 4
+    assert [count for count, *_ in quiet.calls("end_of_headers")] == [MAX_FIELDS, MAX_FIELDS + 1, 1, MAX_FIELDS]
 
 
 def test_40_megabytes_arrive(quiet: MilterProcess) -> None:

@@ -4,6 +4,7 @@ import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from filterd.daemon.listen import listen
 from filterd.engine.changes import DeleteField
 from filterd.engine.finish import Finished
 from filterd.engine.runtime import Runtime
-from filterd.frontend.conversation import Reception
+from filterd.frontend.conversation import Bounds, Reception
 from filterd.frontend.native_listener import NativeDoor
 from filterd.frontend.seats import Seat, seats
 from filterd.lookup import ZoneResolver
 from filterd.mail.transaction import ReversePath
 from filterd.policy.load import load
 from filterd.policy.verdict import Verdict
-from filterd.wire.milter import Accept, EndOfMessage, Mail, Rcpt
+from filterd.wire.milter import Accept, EndOfMessage, Mail, Rcpt, ReplyCode
 from filterd.wire.milter_codec import ProtocolError, encode
 
 LONG = 30.0  # seconds; no test waits for it
+DEFERRED = ReplyCode(b"451 4.3.0 cannot judge this mail now, try again later")
 
 
 class Session:
@@ -315,3 +317,42 @@ def test_a_door_that_cannot_serve_says_so(house: House, monkeypatch: pytest.Monk
 
     with pytest.raises(ZeroDivisionError):
         door.run()
+
+
+def test_an_mta_gets_its_answer_though_the_engine_does_not_come_back(
+    house: House, mtas: Callable[[], MilterMta]
+) -> None:
+    """As the policy declares, and again and again; once the engine is back, so is judgement."""
+    house.reception.bounds = Bounds(command=0.1, content=0.1)
+    house.open()
+    mta = mtas()
+    begin(mta, b"block")
+    assert [mta.answer(), mta.send()] == [DEFERRED] * 2
+    house.go.set()
+
+    assert eventually(lambda: mta.send() == Accept())
+    assert {type(fault) for fault in house.faults} == {TimeoutError}
+
+
+def test_a_process_whose_threads_are_all_stuck_gives_up(
+    house: House, mtas: Callable[[], MilterMta], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_listener, "_HOPE", 1)
+    house.reception.bounds = Bounds(command=0.1, content=0.1)
+    door = NativeDoor(house.listener.socket, house.reception, threads=1)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(door.run)
+        begin(mtas(), b"block")
+        assert str(running.exception(LONG)) == "all threads wait for an engine that does not come back"
+
+
+def test_it_is_told_once_that_there_is_no_room(house: House, mtas: Callable[[], MilterMta]) -> None:
+    told: list[None] = []
+    door = NativeDoor(house.listener.socket, house.reception, most=1, full=lambda: told.append(None))
+    house.doors.append(door)
+    threading.Thread(target=door.run, daemon=True).start()
+    for _ in range(3):
+        with MilterMta(house.address) as mta:
+            mta.open()
+            assert mta.send() == Accept()
+    assert told == [None]

@@ -110,7 +110,8 @@ SHAPES = {
     "dots": b"From: joe@example.org\r\nSubject: .\r\n .\r\n\r\n.\r\n..\r\n.text\r\n",
     "long lines": b"From: joe@example.org\r\nSubject: " + b"x" * 5000 + b"\r\n\r\n" + b"y" * 100_000 + b"\r\n",
     "1,000 fields": b"X-Field: 1\r\n" * 1000 + MAIL,
-    "20,000 fields": b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(20_000)) + MAIL,
+    # Short of where mail is refused for them: no honest mail has a tenth of it.
+    "4,990 fields": b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(4_990)) + MAIL,
     "20 MB": MAIL + b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n" * (20 << 14),
 }
 
@@ -118,7 +119,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_octet_is_seen_and_delivered(postfix: Postfix, judging: Judging, recipient: str, shape: str) -> None:
     """A signature over the octets themselves (RFC 6376 3.4.1, 3.4.3) holds: in filterd's eyes, and after delivery."""
-    names = [b"From", b"Subject", b"X-Empty", b"X-Odd", b"X", b"X-Field", b"X-19999"]
+    names = [b"From", b"Subject", b"X-Empty", b"X-Odd", b"X", b"X-Field", b"X-4989"]
     mail = dkimpy_signed(SHAPES[shape], rsa_pair(), "simple", "simple", include_headers=names)
     with judging(), postfix.connect(STRANGER) as smtp:
         smtp.sendmail(SENDER, [recipient], mail)
