@@ -31,6 +31,8 @@ class AccessPolicy:
         self._mail: _Mail | None = None
         #: Whether there is nothing more to say.
         self.over = False
+        #: All that comes is looked at.
+        self.bored = False
 
     def hear(self, octets: bytes) -> bytes:
         """Take what Postfix sent; returns what it is to be sent."""

@@ -88,6 +88,8 @@ _CONTENT = frozenset({BodyChunk, EndOfMessage})
 _MAIL = letter(Mail)
 # The letters of commands that macros are sent with, the latest first: what was said last, holds.
 _OF_MESSAGE = (*map(letter, (EndOfMessage, EndOfHeaders, Data, Rcpt)), _MAIL)
+# Nothing is looked for in the macros of others.
+_WITHOUT_MACROS = (HeaderField, BodyChunk)
 _LATEST_FIRST = (*_OF_MESSAGE, letter(Helo), letter(Connect))
 
 
@@ -113,7 +115,7 @@ class NativeMilter:
         """Begin. Raises what the engine raises."""
         self._reception = reception
         self._conversation = reception.open(direct=True)
-        self._decoder = Decoder()
+        self._decoder = Decoder(unread_macros=_WITHOUT_MACROS)
         self._order = Order()
         self._terms = _NOTHING_YET
         self._macros: dict[bytes, dict[bytes, bytes]] = {}
@@ -132,6 +134,11 @@ class NativeMilter:
         for packet in self._decoder.feed(octets):
             self._packets.append(packet)
         return self._work()
+
+    @property
+    def bored(self) -> bool:
+        """Whether what comes next is mostly not even looked at."""
+        return self._decoder.passing_over
 
     def overdue(self, seconds: float) -> bool:
         """Whether the engine has been at work for so long that the MTA will not wait much longer."""

@@ -5,7 +5,7 @@ below names for every kind.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
@@ -53,6 +53,7 @@ from filterd.wire.milter import (
 
 _LENGTH = struct.Struct(">I")
 _NEGOTIATION = struct.Struct(">III")
+_BEGINNING = struct.Struct(">IBB")  # of a packet that has a payload
 _PORT = struct.Struct(">H")
 
 
@@ -252,6 +253,7 @@ _PACKETS: dict[type[Packet], tuple[bytes, _Layout]] = {
     Quarantine: (b"q", _TEXT),
 }
 
+_MACROS = _PACKETS[Macros][0][0]
 _READERS = {code[0]: (packet, layout.read) for packet, (code, layout) in _PACKETS.items()}
 
 
@@ -291,11 +293,13 @@ class Decoder:
     """Bytes in, packets out, however the bytes are cut.
 
     A packet larger than `max_size` octets (letter and payload) is refused as soon as its length is read. After a
-    ProtocolError every further call raises it again.
+    ProtocolError every further call raises it again. Macros of a command in `unread_macros` are not given: Postfix
+    sends some with each header field.
     """
 
-    def __init__(self, max_size: int = 1 << 20) -> None:
+    def __init__(self, max_size: int = 1 << 20, unread_macros: Iterable[type[Packet]] = ()) -> None:
         self._max_size = max_size
+        self._unread_macros = frozenset(letter(kind)[0] for kind in unread_macros)
         self._rest = bytearray()
         self._awaited = _LENGTH.size
         self._error: ProtocolError | None = None
@@ -318,8 +322,13 @@ class Decoder:
         return self._packets(received)
 
     def pass_over(self, kind: type[Packet]) -> None:
-        """Give no more packets of that kind, and do not read them, up to the first of another."""
+        """Give no more packets of that kind, and do not read them, up to the first of another that is given."""
         self._passed = _PACKETS[kind][0][0]
+
+    @property
+    def passing_over(self) -> bool:
+        """Whether packets are passed over, as far as is known."""
+        return self._passed is not None
 
     @property
     def empty(self) -> bool:
@@ -338,13 +347,17 @@ class Decoder:
                 if end > size:
                     self._awaited = end - start
                     break
-                if received[code] == self._passed:
+                first = received[code]
+                if first == _MACROS and length > 1 and received[code + 1] in self._unread_macros:
                     start = end
                     continue
+                if first == self._passed:
+                    start = self._passed_over(received, end)
+                    continue
                 self._passed = None
-                found = _READERS.get(received[code])
+                found = _READERS.get(first)
                 if found is None:
-                    raise ProtocolError(f"a packet of unknown kind 0x{received[code]:02x}")
+                    raise ProtocolError(f"a packet of unknown kind 0x{first:02x}")
                 kind, read = found
                 yield kind(*read(received[code + 1 : end]))
                 start = end
@@ -355,3 +368,15 @@ class Decoder:
             self._error = error
             raise
         self._rest += received[start:]
+
+    def _passed_over(self, received: bytes, start: int) -> int:
+        """Behind the packets that are passed over, which may be many and small: where the first other begins."""
+        passed, unread, unpack, size = self._passed, self._unread_macros, _BEGINNING.unpack_from, len(received)
+        last, end = start, size - _BEGINNING.size
+        while start <= end:
+            length, first, second = unpack(received, start)
+            if length < 2 or (first != passed and (first != _MACROS or second not in unread)):
+                return start
+            last = start
+            start += length + 4
+        return start if start <= size else last

@@ -293,7 +293,7 @@ def test_hostile_fields_are_judged_without_a_fault_and_trusted_by_nobody(
     assert "dmarc=pass" not in dict(end.added).get("Authentication-Results", "")
 
 
-@pytest.mark.parametrize("count", [60, 5000])
+@pytest.mark.parametrize("count", [60, 4_900])
 def test_a_heap_of_sets_is_refused_unread(count: int) -> None:
     end = judged(b"ARC-Seal: i=1; cv=none; a=rsa-sha256; d=list.example; s=sel; b=AAAA\r\n" * count + MAIL)
 

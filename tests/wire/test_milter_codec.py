@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import fields
+from itertools import dropwhile
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,36 @@ def test_a_reply_without_its_final_nul_is_read_as_postfix_reads_it() -> None:
 def test_packets_are_immutable_and_slotted() -> None:
     for kind in _KINDS:
         assert all(each.name in kind.__slots__ for each in fields(kind))
+
+
+_PASSED = m.HeaderField(b"X", b" y")
+_UNREAD = m.Macros(letter(m.HeaderField), ((b"i", b"4Q1"),))
+
+
+@given(
+    packets=st.lists(st.one_of(_PACKET, st.sampled_from([_PASSED, _UNREAD, m.Macros(b"L")])), max_size=12),
+    data=st.data(),
+)
+def test_what_is_passed_over_is_left_out_however_the_stream_is_cut(
+    packets: list[m.Packet], data: st.DataObject
+) -> None:
+    """Up to the first packet of another kind; macros that nobody reads are left out everywhere, and are no such packet."""
+    wire = b"".join(map(encode, packets))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=8)))
+    decoder = Decoder(unread_macros=[m.HeaderField])
+    decoder.pass_over(m.HeaderField)
+    given_ = [
+        each
+        for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True)
+        for each in decoder.feed(wire[start:end])
+    ]
+
+    wanted = [each for each in packets if not (isinstance(each, m.Macros) and each.command == b"L")]
+    assert given_ == list(dropwhile(lambda each: isinstance(each, m.HeaderField), wanted))
+
+
+def test_an_empty_packet_among_those_passed_over_is_refused() -> None:
+    decoder = Decoder(unread_macros=[m.HeaderField])
+    decoder.pass_over(m.HeaderField)
+    with pytest.raises(ProtocolError, match="a packet of 0 octets"):
+        list(decoder.feed(encode(_PASSED) * 3 + b"\0\0\0\0" + encode(_PASSED)))
