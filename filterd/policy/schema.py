@@ -22,7 +22,7 @@ from filterd.policy.field_types import (
     Workers,
 )
 from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
-from filterd.policy.quantities import Flag, Seconds, Size
+from filterd.policy.quantities import Flag, Seconds, Size, Whole
 from filterd.policy.section import Section
 
 
@@ -60,7 +60,7 @@ class Server(Section):
     engine: Literal["libmilter", "native"] = Field(
         "native", description="What speaks the milter protocol: filterd itself, or libmilter, which costs more."
     )
-    max_connections: int = Field(
+    max_connections: Whole = Field(
         500,
         ge=1,
         le=100_000,
