@@ -113,3 +113,17 @@ def test_without_a_policy_it_is_misuse() -> None:
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert "say which policy, or --facts" in result.stderr
+
+
+def test_what_is_hardly_meant_is_warned_of_at_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 1\nrules:\n- { name: all, when: 'true', then: accept }\n- { name: b, when: from_us, then: tag }\n"
+    )
+
+    result = filterd("check", file)
+
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"warning: {file}:4:14: rules[1].when: b never fires: all, which is asked before it, always fires and decides\n"
+    )

@@ -1,4 +1,4 @@
-"""The part of `filterd check` that looks at this machine: does it have what the policy names."""
+"""What `filterd check` warns of: what the policy hardly means, and what this machine does not have."""
 
 import grp
 import pwd
@@ -9,6 +9,7 @@ from filterd.backend.policy_files import read_document
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.nodes import Path
 from filterd.policy.rules import Policy
+from filterd.policy.warnings import warnings
 
 
 def machine_warnings(path: File, policy: Policy) -> list[PolicyError]:
@@ -19,13 +20,22 @@ def machine_warnings(path: File, policy: Policy) -> list[PolicyError]:
         missing.append((("server", "user"), f"there is no user {server.user} on this machine"))
     if server.socket.group is not None and not _known(grp.getgrnam, server.socket.group):
         missing.append((("server", "socket", "group"), f"there is no group {server.socket.group} on this machine"))
-    if not missing:
+    return _placed(path, missing)
+
+
+def meant_otherwise(path: File, policy: Policy) -> list[PolicyError]:
+    """What is hardly meant as it is written."""
+    return _placed(path, list(warnings(policy)))
+
+
+def _placed(path: File, problems: list[tuple[Path, str]]) -> list[PolicyError]:
+    if not problems:
         return []
     try:
         document = read_document(path)
     except PolicyErrors:  # changed since it was loaded
         return []
-    return [document.error(place, problem) for place, problem in missing]
+    return [document.error(place, problem) for place, problem in problems]
 
 
 def _known(find: Callable[[str], object], name: str) -> bool:

@@ -1,0 +1,48 @@
+"""What is right and hardly meant is warned of; what is meant is not."""
+
+import pytest
+
+from filterd.policy.load import load
+from filterd.policy.warnings import warnings
+
+
+def said(*rules: str, more: str = "") -> list[str]:
+    lines = "".join(f"  - {{ name: {name}, {rule} }}\n" for name, rule in zip("abcd", rules, strict=False))
+    return [problem for _, problem in warnings(load(f"version: 1\nrules:\n{lines}{more}", "p"))]
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (("when: 'true', then: reject", "when: from_us, then: tag"), "b never fires: a, which is asked before it, alw"),
+        (("when: from_us, then: accept", "when: ' from_us ', then: reject"), "b never fires: a, which is asked before"),
+        (("when: from_us, then: accept", "when: from_us, at: data, then: tag"), "b never fires"),
+        (("when: 'false', then: reject",), "a never fires: its condition is false"),
+        (("when: from_us, then: tag", "when: from_us, then: reject"), "b asks the same as a: one rule can do both"),
+        (("when: message.size > 5, then: reject", "when: from_us, then: accept"), "b accepts at mail, before a"),
+        (("when: from_us, then: { score: 1 }",), "scores are added up, and nothing reads the sum"),
+    ],
+)
+def test_what_is_warned_of(rules: tuple[str, ...], expected: str) -> None:
+    (problem,) = said(*rules)
+
+    assert problem.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ("when: 'true', then: tag", "when: from_us, then: reject"),
+        ("when: 'true', then: reject, mode: observe", "when: from_us, then: tag"),
+        ("when: 'true', at: end_of_message, then: quarantine", "when: from_us, then: reject"),
+        ("when: 'true', at: rcpt, then: reject", "when: message.size > 5, then: tag"),
+        ("when: from_us, then: tag", "when: from_us, at: data, then: reject"),
+        ("when: from_us, then: { score: 1 }", "when: score > 1, then: tag"),
+    ],
+)
+def test_what_is_meant(rules: tuple[str, ...]) -> None:
+    assert said(*rules) == []
+
+
+def test_a_score_is_read_by_its_section() -> None:
+    assert said("when: from_us, then: { score: 1 }", more="score: { tag: 1 }\n") == []
