@@ -1,4 +1,4 @@
-"""What is right in a policy, and hardly meant: rules that never fire, orders that surprise, scores that nobody reads."""
+"""What is right in a policy, and hardly meant: rules that never fire, orders that surprise, scores nobody reads."""
 
 from collections.abc import Iterator
 
