@@ -38,7 +38,7 @@ class _User(click.ParamType[tuple[str, str]]):
         return login, password
 
 
-class _Milter(click.ParamType[str]):
+class _Socket(click.ParamType[str]):
     name = "SOCKET"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -51,7 +51,14 @@ class _Milter(click.ParamType[str]):
 
 @click.command("mta")
 @click.option("--listen", type=_Listen(), default="127.0.0.1:2525", show_default=True, help="Where to listen.")
-@click.option("--milter", "milters", type=_Milter(), multiple=True, help="A milter to ask; may be given several times.")
+@click.option("--milter", "milters", type=_Socket(), multiple=True, help="A milter to ask; may be given several times.")
+@click.option(
+    "--policy-service",
+    "policy_services",
+    type=_Socket(),
+    multiple=True,
+    help="A policy service to ask about each recipient; may be given several times.",
+)
 @click.option("--maildir", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where mail goes.")
 @click.option(
     "--user", "users", type=_User(), multiple=True, help="Somebody who may log in; others can see it in `ps`."
@@ -72,15 +79,16 @@ class _Milter(click.ParamType[str]):
 def command(
     listen: tuple[str, int],
     milters: tuple[str, ...],
+    policy_services: tuple[str, ...],
     maildir: Path,
     users: tuple[tuple[str, str], ...],
     user_file: TextIO | None,
     hostname: str,
     default_action: str,
 ) -> None:
-    """Take mail by SMTP, ask milters as Postfix does, and deliver into Maildirs.
+    """Take mail by SMTP, ask policy services and milters as Postfix does, and deliver into Maildirs.
 
-    Every recipient has a folder of its own; what milters put on hold goes to .hold. It speaks no TLS and takes mail for
+    Every recipient has a folder of its own; what they put on hold goes to .hold. It speaks no TLS and takes mail for
     any recipient: let it listen on loopback.
     """
     read = user_file.read().splitlines() if user_file is not None else []
@@ -90,6 +98,7 @@ def command(
         hostname=hostname,
         maildir=maildir,
         milters=milters,
+        policy_services=policy_services,
         users=known,
         host=host,
         port=port,

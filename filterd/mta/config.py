@@ -23,9 +23,9 @@ Users = Mapping[str, str] | Callable[[str, str], bool]
 class MtaConfig:
     """The bundled MTA's settings.
 
-    `maildir` is the folder that holds one Maildir for every recipient, and `.hold`. `milters` are asked in this order.
-    `port` 0 takes a free one. `xclient` lets clients on loopback pretend to be others. Times are seconds, and
-    `message_size_limit` is octets.
+    `maildir` is the folder that holds one Maildir for every recipient, and `.hold`. `milters` are asked in this order,
+    and about each recipient the `policy_services` before them. `port` 0 takes a free one. `xclient` lets clients on
+    loopback pretend to be others. Times are seconds, and `message_size_limit` is octets.
     """
 
     hostname: str
@@ -42,3 +42,6 @@ class MtaConfig:
     milter_connect_timeout: float = 30.0
     milter_command_timeout: float = 30.0
     milter_content_timeout: float = 300.0
+    policy_services: tuple[str, ...] = ()
+    policy_timeout: float = 100.0
+    policy_retry_delay: float = 1.0

@@ -22,7 +22,7 @@ class BundledMta:
 
     def __init__(self, config: MtaConfig) -> None:
         DefaultAction(config.default_action)
-        for socket in config.milters:
+        for socket in (*config.milters, *config.policy_services):
             Endpoint.parse(socket)
         self.config = config
         self._maildirs = Maildirs(config.maildir, config.hostname)

@@ -16,6 +16,8 @@ from filterd.mta.deliver import Maildirs
 from filterd.mta.judgement import GO_ON, Judgement, Kind
 from filterd.mta.mail_object import ContentError, MailObject, parse_content
 from filterd.mta.milter_chain import MilterChain
+from filterd.mta.policy_client import PolicyClients
+from filterd.wire.access_policy import ProtocolState, Request
 from filterd.wire.milter import Data, Helo, Mail, Rcpt, UnknownCommand
 
 _MAX_HOPS = 50
@@ -33,7 +35,10 @@ def new_queue_id() -> str:
 
 @dataclass(slots=True)
 class MailTransaction:
-    """What MAIL and RCPT have made so far. `discard` and `hold` are what a milter has said about it already."""
+    """What MAIL and RCPT have made so far. `discard` and `hold` are what a filter has said about it already.
+
+    `instance` names it for the policy services; `prepended` are the fields that those put on top.
+    """
 
     sender: PathCommand
     parameters: MailParameters
@@ -41,6 +46,8 @@ class MailTransaction:
     queue_id: str | None = None
     discard: bool = False
     hold: bytes | None = None
+    instance: str = ""
+    prepended: tuple[Field, ...] = ()
 
 
 class SmtpSession:
@@ -55,6 +62,7 @@ class SmtpSession:
         # The command that is being judged: its macros are asked for before it counts.
         self._asked: PathCommand | None = None
         self._milters = MilterChain(config, self._macro)
+        self._policy_services = PolicyClients(config)
 
     async def connect(self) -> Judgement:
         """The client has come."""
@@ -70,7 +78,7 @@ class SmtpSession:
         return judgement
 
     async def mail(self, path: PathCommand, parameters: MailParameters) -> Judgement:
-        transaction = MailTransaction(path, parameters, {})
+        transaction = MailTransaction(path, parameters, {}, instance=new_queue_id())
         judgement = await self._judge(transaction, path, Mail(path.written, path.parameters))
         if judgement.kind is Kind.GO_ON:
             self.transaction = transaction
@@ -80,7 +88,9 @@ class SmtpSession:
 
     async def rcpt(self, path: PathCommand) -> Judgement:
         assert self.transaction is not None
-        judgement = await self._judge(self.transaction, path, Rcpt(path.written, path.parameters))
+        judgement = await self._ask_policy_services(self.transaction, path)
+        if judgement.kind is Kind.GO_ON:
+            judgement = await self._judge(self.transaction, path, Rcpt(path.written, path.parameters))
         if judgement.kind is Kind.GO_ON:
             self.transaction.recipients.setdefault(path.address, path)
             self.transaction.queue_id = self.transaction.queue_id or new_queue_id()
@@ -131,6 +141,40 @@ class SmtpSession:
 
     def close(self) -> None:
         self._milters.quit()
+        self._policy_services.close()
+
+    async def _ask_policy_services(self, transaction: MailTransaction, path: PathCommand) -> Judgement:
+        if transaction.discard:
+            return GO_ON
+        ruling = await self._policy_services.ask(self._question(transaction, path))
+        if ruling.judgement.kind is Kind.REFUSE:
+            return ruling.judgement
+        transaction.discard |= ruling.judgement.kind is Kind.DISCARD
+        if ruling.hold.kind is Kind.HOLD:
+            transaction.hold = ruling.hold.text
+        transaction.prepended += ruling.fields
+        return GO_ON
+
+    def _question(self, transaction: MailTransaction, path: PathCommand) -> Request:
+        client, (address, port) = self.client, self._local[:2]
+        return Request(
+            ProtocolState.RCPT,
+            protocol_name="ESMTP" if client.esmtp else "SMTP",
+            helo_name=client.helo or "",
+            queue_id=transaction.queue_id or "",
+            sender=transaction.sender.address.decode("utf-8", "surrogateescape"),
+            recipient=path.address.decode("utf-8", "surrogateescape"),
+            client_address=client.address,
+            client_name=client.name,
+            reverse_client_name=client.reverse_name,
+            instance=transaction.instance,
+            sasl_method=client.mechanism or "",
+            sasl_username=client.login or "",
+            size=transaction.parameters.size,
+            client_port=client.port,
+            server_address=address,
+            server_port=port,
+        )
 
     async def _judge(
         self, transaction: MailTransaction, path: PathCommand | None, command: Mail | Rcpt | Data
@@ -166,7 +210,13 @@ class SmtpSession:
         received = Field(b"Received", b" " + trace)
         sender = transaction.sender.address
         return MailObject(
-            transaction.queue_id, sender, recipients, received, (received, *fields), body, transaction.hold
+            transaction.queue_id,
+            sender,
+            recipients,
+            received,
+            (*transaction.prepended, received, *fields),
+            body,
+            transaction.hold,
         )
 
     def _macro(self, name: str) -> bytes | None:
