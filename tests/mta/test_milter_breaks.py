@@ -30,7 +30,8 @@ class FakeFilter:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -52,6 +53,9 @@ class FakeFilter:
                 connection.sendall(b"".join(each if isinstance(each, bytes) else encode(each) for each in answer))
 
     def close(self) -> None:
+        # The thread must wake, or it takes connections for whoever is given the number of the descriptor next.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
 
 

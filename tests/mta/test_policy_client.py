@@ -61,10 +61,13 @@ class Service:
         self._listener.bind(str(path))
         path.chmod(0o666)
         self._listener.listen(50)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
+        # The thread must wake, or it takes connections for whoever is given the number of the descriptor next.
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
 
     def _accept(self) -> None:
