@@ -30,15 +30,16 @@ class FakeFilter:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
+        self._connection: socket.socket | None = None
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                connection, _ = self._listener.accept()
-                with connection, suppress(OSError):
-                    self._serve(connection)
+                self._connection, _ = self._listener.accept()
+                with self._connection, suppress(OSError):
+                    self._serve(self._connection)
 
     def _serve(self, connection: socket.socket) -> None:
         decoder = Decoder()
@@ -55,6 +56,9 @@ class FakeFilter:
     def close(self) -> None:
         # The thread must wake, or it takes connections for whoever is given the number of the descriptor next.
         self._listener.shutdown(socket.SHUT_RDWR)
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._listener.close()
 
