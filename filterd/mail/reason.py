@@ -69,6 +69,11 @@ class Reason(StrEnum):
     AUTHOR_SEVERAL = "author.several"  #: one From field, more than one author
     AUTHOR_MALFORMED = "author.malformed"  #: the From field breaks RFC 5322's grammar
 
+    SPAM_TOO_LARGE = "spam.too-large"  #: the mail is larger than is scanned
+    SPAM_TIMEOUT = "spam.timeout"  #: no scanner answered in time
+    SPAM_UNAVAILABLE = "spam.unavailable"  #: no scanner can be reached, or none that works
+    SPAM_MALFORMED = "spam.malformed"  #: the scanner's reply cannot be read
+
     IPREV_NO_CLIENT = "iprev.no-client"  #: the client's address is not known
     IPREV_NO_NAME = "iprev.no-name"  #: the client's address has no name
     IPREV_OTHER_ADDRESS = "iprev.other-address"  #: the names of the client's address lead to other addresses

@@ -1,0 +1,237 @@
+"""A real spamd is asked, and each of its troubles is a result."""
+
+import os
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from servers.debian import free_port
+from servers.spamd import GTUBE, SpamdServer
+
+from filterd.backend.spamd import Spamd, SpamdAddress
+from filterd.mail.reason import Reason
+from filterd.spam import SpamCode, SpamResult
+
+HAM = b"From: Anna <anna@example.org>\r\nTo: paul@example.net\r\nSubject: lunch\r\nMessage-ID: <1@example.org>\r\n\r\nAt noon?\r\n"
+SPAM = HAM + GTUBE + b"\r\n"
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def spamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpamdServer]:
+    with SpamdServer(tmp_path_factory.mktemp("spamd")) as server:
+        yield server
+
+
+@contextmanager
+def scanner(*addresses: SpamdAddress, timeout: float = 30.0) -> Iterator[tuple[Spamd, list[str]]]:
+    warnings: list[str] = []
+    scanner = Spamd(addresses, timeout, lambda event, about: warnings.append(event))
+    scanner.start()
+    try:
+        yield scanner, warnings
+    finally:
+        scanner.close()
+
+
+def scanned(*addresses: SpamdAddress, mail: bytes = HAM, timeout: float = 30.0) -> SpamResult:
+    with scanner(*addresses, timeout=timeout) as (spamd, _):
+        return spamd.begin(mail, None).result()
+
+
+def at(server: SpamdServer) -> SpamdAddress:
+    return SpamdAddress(str(server.path) if server.path else None, port=server.port)
+
+
+def test_spam_and_ham_are_told_apart(spamd: SpamdServer) -> None:
+    with scanner(at(spamd)) as (scans, warnings):
+        found = [scan.result() for scan in [scans.begin(HAM, None), scans.begin(SPAM, None)]]
+
+    assert [each.code for each in found] == [SpamCode.HAM, SpamCode.SPAM]
+    assert found[0].score < found[0].threshold == 5.0
+    assert found[1].score >= 1000
+    assert "GTUBE" in found[1].symbols
+    assert {"X-Spam-Status", "X-Spam-Flag"} <= {name for name, _ in found[1].fields}
+    assert found[1].server == f"inet:{spamd.port}@127.0.0.1"
+    assert warnings == []
+
+
+def test_a_unix_socket() -> None:
+    with tempfile.TemporaryDirectory(prefix="filterd-spamd-") as name:
+        # spamd has given up root when it makes the socket.
+        Path(name).chmod(0o777)
+        with SpamdServer(Path(name), Path(name, "socket")) as server:
+            found = scanned(at(server))
+
+    assert (found.code, found.server) == (SpamCode.HAM, f"unix:{server.path}")
+
+
+def test_the_next_server_is_asked_where_one_is_dead(spamd: SpamdServer) -> None:
+    found = scanned(SpamdAddress(port=free_port()), at(spamd), mail=SPAM)
+
+    assert (found.code, found.server) == (SpamCode.SPAM, f"inet:{spamd.port}@127.0.0.1")
+
+
+def test_a_dead_server_costs_no_more_than_a_try_and_comes_back(tmp_path: Path) -> None:
+    with SpamdServer(tmp_path) as server, scanner(at(server)) as (scans, warnings):
+        assert scans.begin(HAM, None).result().code is SpamCode.HAM
+        server.stop()
+        away = [scans.begin(HAM, None).result() for _ in range(20)]
+        server.start()
+        deadline = time.monotonic() + 60
+        while (found := scans.begin(HAM, None).result()).code is SpamCode.TEMPERROR and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    assert {(each.code, each.reason) for each in away} == {(SpamCode.TEMPERROR, Reason.SPAM_UNAVAILABLE)}
+    assert found.code is SpamCode.HAM
+    assert warnings == ["no spamd can say what it thinks", "spamd is back"]
+
+
+def test_a_server_that_hangs_costs_its_time_once(tmp_path: Path) -> None:
+    with SpamdServer(tmp_path) as server, scanner(at(server), timeout=1.0) as (scans, warnings):
+        server.pause()
+        first, *others = [scans.begin(HAM, None).result() for _ in range(3)]
+        server.resume()
+
+    assert first.reason is Reason.SPAM_TIMEOUT
+    assert {each.code for each in others} == {SpamCode.TEMPERROR}
+    assert warnings == ["no spamd can say what it thinks"]
+
+
+@contextmanager
+def answering(answer: bytes, times: int = 1) -> Iterator[SpamdAddress]:
+    """Somebody at spamd's place who says something else."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(times):
+                connection, _ = listener.accept()
+                with connection:
+                    while connection.recv(65_536):
+                        pass
+                    with suppress(OSError):  # filterd may have read enough
+                        connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield SpamdAddress(port=listener.getsockname()[1])
+        thread.join(30)
+
+
+OK = b"SPAMD/1.1 0 EX_OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", Reason.SPAM_MALFORMED),
+        (b"\0\xff\xfe\r\n\r\n", Reason.SPAM_MALFORMED),
+        (b"HTTP/1.1 200 OK\r\n\r\n", Reason.SPAM_MALFORMED),
+        (OK + b"\r\n", Reason.SPAM_MALFORMED),
+        (OK + b"Spam: perhaps ; 1 / 2\r\n\r\n", Reason.SPAM_MALFORMED),
+        (OK + b"Spam: True ; nan / 5\r\n\r\n", Reason.SPAM_MALFORMED),
+        (OK + b"Spam: True ; 1e999 / 5\r\n\r\n", Reason.SPAM_MALFORMED),
+        (OK + b"Spam: True ; \xff / 5\r\n\r\n", Reason.SPAM_MALFORMED),
+        (OK + b"Content-length: 99999\r\nSpam: True ; 6 / 5\r\n\r\nx", Reason.SPAM_MALFORMED),
+        (OK + b"Content-length: -1\r\nSpam: True ; 6 / 5\r\n\r\nx", Reason.SPAM_MALFORMED),
+        (b"SPAMD/1.1 69 EX_UNAVAILABLE\r\n\r\n", Reason.SPAM_UNAVAILABLE),
+        (b"SPAMD/1.1 79 EX_TIMEOUT\r\n\r\n", Reason.SPAM_TIMEOUT),
+        (b"SPAMD/1.1 4294967296 EX\r\n\r\n", Reason.SPAM_UNAVAILABLE),
+        (OK + b"X: " + b"y" * 1_000_000, Reason.SPAM_MALFORMED),
+    ],
+    ids=range(14),
+)
+def test_garbage_is_that_servers_failure(answer: bytes, reason: Reason) -> None:
+    with answering(answer) as address:
+        found = scanned(address)
+
+    assert (found.code, found.reason) == (SpamCode.TEMPERROR, reason)
+
+
+def test_what_a_server_says_cannot_leave_its_field() -> None:
+    header = (
+        b"X-Spam-Status: Yes, tests=A_B,\r\n\tC autolearn=no\r\nX-Spam-Evil: a\x1b[2J\xe2\x80\xae\r\nSubject: x\r\n\r\n"
+    )
+    answer = OK + b"Content-length: %d\r\nSpam: True ; 6.5 / 5.0\r\n\r\n" % len(header) + header
+    with answering(answer) as address:
+        found = scanned(address)
+
+    assert found.symbols == ("A_B", "C")
+    assert dict(found.fields) == {
+        "X-Spam-Status": "Yes, tests=A_B,\tC autolearn=no".replace("\t", " "),
+        "X-Spam-Evil": "a [2J   ",
+    }
+
+
+def _certificate(folder: Path) -> Path:
+    """A key and its certificate for 127.0.0.1, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    today = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "chain.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(private + certificate.public_bytes(pem))
+    return file
+
+
+def test_tls(tmp_path: Path) -> None:
+    chain = _certificate(tmp_path)
+    context = ssl.create_default_context(cafile=chain)
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(chain)
+    body = b"X-Spam-Status: No, tests=NONE_SUCH\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with server_side.wrap_socket(connection, server_side=True) as stream:
+                request = b""
+                while b"At noon?\r\n" not in request:
+                    request += stream.recv(65_536)
+                stream.sendall(OK + b"Content-length: %d\r\nSpam: False ; 0.1 / 5.0\r\n\r\n" % len(body) + body)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        found = scanned(SpamdAddress(port=listener.getsockname()[1], tls=context))
+        thread.join(30)
+
+    assert (found.code, found.symbols) == (SpamCode.HAM, ("NONE_SUCH",))
+
+
+def test_nobody_waits_for_a_scanner_that_was_never_started() -> None:
+    found = Spamd([SpamdAddress()], 1.0, lambda event, about: None).begin(HAM, None).result()
+
+    assert (found.code, found.reason) == (SpamCode.TEMPERROR, Reason.SPAM_UNAVAILABLE)
+
+
+def test_no_descriptor_is_left(spamd: SpamdServer) -> None:
+    with scanner(at(spamd), SpamdAddress(port=free_port())) as (scans, _):
+        scans.begin(HAM, None).result()
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(5):
+            scans.begin(HAM, None).result()
+        assert len(os.listdir("/dev/fd")) <= before + 1
