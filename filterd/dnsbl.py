@@ -74,7 +74,7 @@ class DnsList:
 class ListResult:
     """What one list says; `answers` are the return codes that count. `subject` is what was asked, in words."""
 
-    zone: Domain
+    listing: DnsList
     code: ListCode
     subject: str
     answers: tuple[str, ...] = ()
@@ -97,17 +97,17 @@ def check_list(listing: DnsList, subject: IPAddress | Domain, resolver: Resolver
         name = Domain.parse(query_name(listing, subject)).name
     except DomainError:
         # A domain so long that the list's name does not fit behind it: nobody could have listed it.
-        return ListResult(listing.zone, ListCode.NOT_LISTED, said)
+        return ListResult(listing, ListCode.NOT_LISTED, said)
     answer = resolver.lookup(name, "A")
     if answer.outcome is Outcome.TEMPFAIL:
-        return ListResult(listing.zone, ListCode.TEMPERROR, said, reason=answer.reason)
+        return ListResult(listing, ListCode.TEMPERROR, said, reason=answer.reason)
     addresses = _addresses(answer)
     if any(each in _REFUSED or each == _NEVER_LISTED or each not in _LISTED for each in addresses):
         # Also a wildcard where a list was: its zone was sold, or a resolver rewrites what does not exist.
-        return ListResult(listing.zone, ListCode.REFUSED, said, tuple(map(str, addresses)), Reason.DNSBL_REFUSED)
+        return ListResult(listing, ListCode.REFUSED, said, tuple(map(str, addresses)), Reason.DNSBL_REFUSED)
     counted = [each for each in addresses if not listing.codes or any(codes.include(each) for codes in listing.codes)]
     code = ListCode.LISTED if counted else ListCode.NOT_LISTED
-    return ListResult(listing.zone, code, said, tuple(map(str, counted)))
+    return ListResult(listing, code, said, tuple(map(str, counted)))
 
 
 def check_lists(asked: Sequence[tuple[DnsList, IPAddress | Domain]], resolver: Resolver) -> tuple[ListResult, ...]:

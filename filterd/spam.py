@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import StrEnum
+from typing import Protocol
 
 from filterd.mail.header import Header
 from filterd.mail.reason import Reason
@@ -40,6 +41,22 @@ class SpamResult:
     fields: tuple[tuple[str, str], ...] = ()
     server: str | None = None
     reason: Reason | None = None
+
+
+class Scan(Protocol):
+    """A mail that is being scanned."""
+
+    def result(self) -> SpamResult:
+        """What was found, at the latest when the scanner's time is over."""
+        ...
+
+
+class Scanner(Protocol):
+    """Somebody who judges content."""
+
+    def begin(self, mail: bytes, user: str | None) -> Scan:
+        """Scan a whole mail, by the preferences of `user` where one is named; does not wait."""
+        ...
 
 
 def as_received(transaction: Transaction, authserv_id: str, at: float) -> bytes:

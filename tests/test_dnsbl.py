@@ -97,5 +97,5 @@ def test_all_lists_are_asked_at_once() -> None:
     other = DnsList(Domain("other.example"))
     found = check_lists([(_LIST, _CLIENT), (other, _CLIENT)], Watched({}))
 
-    assert [each.zone for each in found] == [_LIST.zone, other.zone]
+    assert [each.listing for each in found] == [_LIST, other]
     assert [each.split()[0] for each in asked] == ["prefetch", "prefetch", "lookup", "lookup"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from filterd.dnsbl import ListCode
 from filterd.mail.reason import Reason
 from filterd.policy.transcript import Transcript
 
@@ -97,6 +98,9 @@ def judged(transcript: Transcript) -> None:
     author = transcript.author.domain if transcript.author else None
     if transcript.unsigned is Reason.SIGN_UNPUBLISHED:
         _hourly("none of the keys that sign for this author is published", str(author))
+    for each in transcript.lists():
+        if each.code is ListCode.REFUSED:
+            _hourly("this DNS list does not serve us, or is none any more", each.listing.zone.name)
     for rule in transcript.not_evaluated():
         _hourly("the condition of this rule fails, and counts as false", rule)
 

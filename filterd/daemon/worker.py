@@ -8,6 +8,7 @@ listener's queue for another worker.
 import os
 import select
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Protocol
 
 from filterd.backend.decisions import DecisionWriter
 from filterd.backend.resolver import DnsResolver
+from filterd.backend.spamd import Spamd, SpamdAddress
 from filterd.daemon import log, metrics
 from filterd.daemon.listen import Listener, Service
 from filterd.daemon.signals import Signals
@@ -64,10 +66,26 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
     resolver = DnsResolver(dns.servers, dns.timeout)
     resolver.start()
     try:
-        with _kept(policy, record) as both:
-            yield Runtime(policy, authserv_id(policy), resolver.view, both)
+        with _kept(policy, record) as both, _scanner(policy) as scanner:
+            yield Runtime(policy, authserv_id(policy), resolver.view, both, scanner=scanner)
     finally:
         resolver.close()
+
+
+@contextmanager
+def _scanner(policy: Policy) -> Iterator[Spamd | None]:
+    settings = policy.settings.spamd
+    if settings is None:
+        yield None
+        return
+    tls = ssl.create_default_context() if settings.tls else None
+    addresses = [SpamdAddress(each.path, each.host, each.port, tls) for each in settings.address]
+    scanner = Spamd(addresses, settings.timeout, lambda event, about: log.warning(event, about=about))
+    scanner.start()
+    try:
+        yield scanner
+    finally:
+        scanner.close()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from filterd.engine.fallback import not_judged
+from filterd.policy.reputation import found_summands
 from filterd.policy.results import Results
 from filterd.policy.schema import PolicyFile
 from filterd.policy.transcript import Judgement
@@ -16,5 +17,8 @@ def conclusion(judgements: Sequence[Judgement], settings: PolicyFile, results: R
     decided = next((each for each in whole if each.disposition is not Disposition.CONTINUE), None)
     decided = decided or not_judged(settings, results) or Verdict()
     override = next((each.override for each in whole if each.override), None)
-    summands = tuple(each for verdict in whole for each in verdict.summands)
+    summands = (
+        *found_summands(settings.dnsbl, results),
+        *(each for verdict in whole for each in verdict.summands),
+    )
     return Verdict(decided.disposition, decided.reply, decided.rule, tuple(edits), (), summands, override)

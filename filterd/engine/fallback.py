@@ -1,11 +1,14 @@
 """What becomes of a mail when something that should have judged it could not: as the policy declares."""
 
 from filterd.dmarc.evaluate import DmarcCode
+from filterd.dnsbl import ListCode
 from filterd.mail.reason import Reason
 from filterd.mail.reply import Reply
+from filterd.policy.reputation import list_results
 from filterd.policy.results import Results
 from filterd.policy.schema import PolicyFile
 from filterd.policy.verdict import Disposition, Verdict
+from filterd.spam import SpamCode
 
 #: The rule of verdicts that stand for a fault of our own.
 ON_ERROR = "server.on_error"
@@ -29,12 +32,38 @@ def own_fault(settings: PolicyFile) -> Verdict:
 
 
 def not_judged(settings: PolicyFile, results: Results) -> Verdict | None:
-    """DMARC could not be judged, and no rule decided. None where it could, or the policy says skip."""
-    if results.dmarc is None or results.dmarc.code is not DmarcCode.TEMPERROR:
+    """Something could not be found out, and no rule decided. None where all was, or the policy says skip."""
+    if results.dmarc is not None and results.dmarc.code is DmarcCode.TEMPERROR:
+        if results.dmarc.reason is Reason.CHECK_FAILED:
+            return own_fault(settings)
+        if settings.dns.on_error in _DNS_FAULT:
+            return _DNS_FAULT[settings.dns.on_error]
+    return _no_list(settings, results) or _no_scanner(settings, results)
+
+
+def _no_list(settings: PolicyFile, results: Results) -> Verdict | None:
+    said = list_results(results)
+    for entry in settings.dnsbl:
+        found = said.get(entry.listing)
+        if found is not None and found.code in (ListCode.TEMPERROR, ListCode.REFUSED) and entry.on_error != "skip":
+            return _fault(entry.on_error, "dnsbl.on_error", "4.3", f"the list {entry.zone} cannot be asked")
+    return None
+
+
+def _no_scanner(settings: PolicyFile, results: Results) -> Verdict | None:
+    if settings.spamd is None or results.spam is None or results.spam.code is not SpamCode.TEMPERROR:
         return None
-    if results.dmarc.reason is Reason.CHECK_FAILED:
-        return own_fault(settings)
-    return _DNS_FAULT.get(settings.dns.on_error)
+    on_error = settings.spamd.on_error
+    return None if on_error == "skip" else _fault(on_error, "spamd.on_error", "3.0", "the content cannot be judged")
+
+
+def _fault(on_error: str, rule: str, status: str, text: str) -> Verdict:
+    """`status` is an enhanced status code without its class."""
+    if on_error == "defer":
+        return Verdict(Disposition.DEFER, Reply(451, f"4.{status}", f"{text} now, try again later"), rule)
+    if on_error == "reject":
+        return Verdict(Disposition.REJECT, Reply(550, f"5.{status}", text), rule)
+    return Verdict(Disposition.ACCEPT, None, rule)
 
 
 def not_signed(reason: Reason | None) -> Verdict:

@@ -28,6 +28,7 @@ from filterd.policy.verdict import (
     PrefixSubject,
     RemoveField,
     RewriteField,
+    Scanned,
     Seal,
     Sign,
     Verdict,
@@ -71,6 +72,8 @@ def finish(
         match edit:
             case AddField() | RemoveField() | RewriteField() | PrefixSubject():
                 edited.apply(edit)
+            case Scanned(fields):
+                _put_scanned(edited, header, fields)
             case AddAuthenticationResults():
                 edited.insert(AUTHENTICATION_RESULTS, format_value(found))
             case Sign():
@@ -102,6 +105,15 @@ def _stripped(header: Header, authserv_ids: frozenset[str]) -> EditedHeader:
         for occurrence in range(1, len(header.all(name)) + 1):
             edited.delete(name, occurrence)
     return edited
+
+
+def _put_scanned(edited: EditedHeader, header: Header, fields: tuple[tuple[str, str], ...]) -> None:
+    for key in {each.key for each in header if each.key.startswith(b"x-spam-") and each.key.isascii()}:
+        name = key.decode("ascii")
+        for occurrence in range(1, len(header.all(name)) + 1):
+            edited.delete(name, occurrence)
+    for name, value in reversed(fields):
+        edited.apply(AddField(name, value))
 
 
 def _put_on_top(edited: EditedHeader, fields: tuple[Field, ...]) -> None:

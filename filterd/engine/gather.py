@@ -13,17 +13,20 @@ from filterd.dkim.sign import OUTGOING_BODY
 from filterd.dkim.verify import DkimCode, DkimResult, Verification
 from filterd.dmarc.evaluate import DmarcCode, DmarcResult, evaluate, names_to_prefetch
 from filterd.dmarc.org_domain import PublicSuffixes
+from filterd.dnsbl import DnsList, ListCode, ListResult, Subject, check_lists
+from filterd.engine.scanning import Scanning
 from filterd.engine.sealing import Sealed, seal_mail
 from filterd.engine.signing import PublicationMemory
 from filterd.iprev import IprevCode, IprevResult, check_iprev
 from filterd.lookup import Resolver
-from filterd.mail.domain import Domain
+from filterd.mail.domain import Domain, DomainError
 from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.reason import Reason
-from filterd.mail.transaction import Transaction
+from filterd.mail.transaction import IPAddress, Transaction
 from filterd.policy.facts import FACTS
 from filterd.policy.rules import Policy
+from filterd.spam import SpamCode, SpamResult
 from filterd.spf.check import SpfCode, SpfIdentity, SpfResult, check_helo, check_mail_from
 
 #: SPF where a relay of ours recorded two addresses: the client chose one of them, and nobody knows which.
@@ -79,6 +82,20 @@ class Gather:
         if ip is None:
             return IprevResult(IprevCode.PERMERROR, reason=Reason.IPREV_NO_CLIENT)
         return self._guarded("iprev", lambda: check_iprev(ip, resolver), broken)
+
+    def dnsbl(
+        self, lists: tuple[DnsList, ...], transaction: Transaction, author: Author | None, resolver: Resolver
+    ) -> tuple[ListResult, ...] | None:
+        """What DNS lists say of the client, of its HELO name, of the sender or of the author, as each list wants."""
+        asked = [(each, subject) for each in lists if (subject := _subject(each, transaction, author)) is not None]
+        broken = tuple(
+            ListResult(each, ListCode.TEMPERROR, str(subject), reason=Reason.CHECK_FAILED) for each, subject in asked
+        )
+        return self._guarded("dnsbl", lambda: check_lists(asked, resolver), broken)
+
+    def spam(self, scanning: Scanning) -> SpamResult | None:
+        """What the scanner thinks of the content."""
+        return self._guarded("spam", scanning.result, SpamResult(SpamCode.TEMPERROR, reason=Reason.CHECK_FAILED))
 
     def begin_content(
         self, header: Header, author: Author, spf: SpfResult | None, now: float, resolver: Resolver
@@ -202,6 +219,23 @@ class Gather:
         except Exception as error:  # noqa: BLE001 # a fault in one check never costs the mail; the log has it
             self.fault(check, error)
             return broken
+
+
+def _subject(listing: DnsList, transaction: Transaction, author: Author | None) -> IPAddress | Domain | None:
+    """Of whom a list is asked; None where there is nobody."""
+    match listing.subject:
+        case Subject.CLIENT:
+            return transaction.client.ip
+        case Subject.HELO:
+            try:
+                return Domain.parse(transaction.helo or "")
+            except DomainError:
+                return None
+        case Subject.SENDER:
+            mailbox = transaction.sender.mailbox if transaction.sender is not None else None
+            return mailbox.domain if mailbox is not None and isinstance(mailbox.domain, Domain) else None
+        case Subject.AUTHOR:
+            return author.domain if author is not None else None
 
 
 def _differ(one: DmarcResult, other: DmarcResult) -> bool:

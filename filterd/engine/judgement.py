@@ -14,6 +14,7 @@ from filterd.engine.gather import CONTRADICTED
 from filterd.engine.networks import ours
 from filterd.engine.notes import Notes
 from filterd.engine.runtime import Runtime
+from filterd.engine.scanning import Scanning
 from filterd.engine.sealing import Sealed
 from filterd.engine.shadow import judge_in_shadow
 from filterd.engine.signing import Outbound, Signed
@@ -25,11 +26,21 @@ from filterd.mail.received import Handover, added_inside, handover
 from filterd.mail.transaction import Client, ForwardPath, Stage, Transaction
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Check, Facts, content_facts
+from filterd.policy.reputation import found_summands, of_author
 from filterd.policy.results import Results
 from filterd.policy.shadow import Divergence, Shadow
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
-from filterd.policy.verdict import AddAuthenticationResults, Disposition, Edit, Seal, Sign, StepOutcome, Verdict
+from filterd.policy.verdict import (
+    AddAuthenticationResults,
+    Disposition,
+    Edit,
+    Scanned,
+    Seal,
+    Sign,
+    StepOutcome,
+    Verdict,
+)
 
 #: A header section with more is refused. Honest mail has some hundreds at most; tiny ones cost more than their octets.
 MAX_FIELDS = 5_000
@@ -37,6 +48,8 @@ MAX_HEADER_OCTETS = 8 * 1024 * 1024
 
 _CONTINUE = Verdict()
 _SPF = frozenset({Check.SPF})
+# What judges the content, whoever wrote it.
+_CONTENT = frozenset({Check.SPAM})
 
 
 class NotOfferedError(Exception):
@@ -70,6 +83,7 @@ class MailJudgement:
         self._told = 0
         self._notes = Notes(runtime)
         self._outbound: Outbound | None = None
+        self._scanning: Scanning | None = None
         self._signed = Signed()
         self._sealed = Sealed()
         self._found: Mapping[str, object] = {}
@@ -142,6 +156,9 @@ class MailJudgement:
         if self._seen_by and self._policy.names("trusted"):
             self._trusted = topmost(added_inside(header, partial(ours, self._policy.settings.networks)), self._seen_by)
             self._notes.sources["trusted"] = seen_by_words(self._seen_by)
+        spamd, scanner = self._policy.settings.spamd, self._runtime.scanner
+        if spamd is not None and scanner is not None and (spamd.ours or not self._from_us):
+            self._scanning = Scanning(spamd, scanner)
         if self._from_us:
             self._outbound = Outbound(self._policy, author, user, self._notes.resolver())
         else:
@@ -185,6 +202,8 @@ class MailJudgement:
         self._notes.body(chunk)
         if self._refused is not None:
             return
+        if self._scanning is not None:
+            self._scanning.body(chunk)
         if self._outbound is not None:
             self._outbound.body(chunk)
         else:
@@ -224,6 +243,9 @@ class MailJudgement:
         try:
             if self._refused is not None:
                 return self._unjudged(self._refused, header)
+            if self._scanning is not None and not self._decided():
+                transaction = replace(self._whole_transaction(), client=(self._origin or self._transaction).client)
+                self._scanning.begin(transaction, authserv_id, self._at, header)
             self._judge(Stage.END_OF_MESSAGE)
             verdict = self._conclusion()
             # Behind a relay of ours, what was judged is the connection that the relay took.
@@ -273,7 +295,10 @@ class MailJudgement:
 
     def _conclusion(self) -> Verdict:
         verdict = conclusion(self._judgements, self._policy.settings, self._results)
-        intentions: list[Edit] = [Sign() if self._from_us else AddAuthenticationResults()]
+        intentions: list[Edit] = []
+        if self._scanning is not None:
+            intentions.append(Scanned(self._results.spam.fields if self._results.spam is not None else ()))
+        intentions.append(Sign() if self._from_us else AddAuthenticationResults())
         if self._policy.sealer and not self._from_us:
             intentions.append(Seal())
         return replace(verdict, edits=(*verdict.edits, *intentions))
@@ -332,7 +357,10 @@ class MailJudgement:
             self._trusted,
             self._found,
             self._gather.unknown,
-            tuple(each for judgement in self._whole() for each in judgement.verdict.summands),
+            (
+                *found_summands(self._policy.settings.dnsbl, self._results),
+                *(each for judgement in self._whole() for each in judgement.verdict.summands),
+            ),
         )
 
     def _whole_transaction(self) -> Transaction:
@@ -346,12 +374,15 @@ class MailJudgement:
 
     def _run(self, checks: frozenset[Check]) -> None:
         """Run what is needed and was not run yet. Mail from us is not judged as a stranger's."""
-        if self._from_us or not checks:
+        if self._from_us:
+            checks = checks & _CONTENT
+        if not checks:
             return
         resolver, gather = self._notes.resolver(), self._gather
         spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
         dmarc_psl, arc, arc_trusted = self._results.dmarc_psl, self._results.arc, self._results.arc_trusted
-        iprev = self._results.iprev
+        iprev, dnsbl, spam = self._results.iprev, self._results.dnsbl, self._results.spam
+        dnsbl_author, lists, scanning = self._results.dnsbl_author, self._policy.settings.dnsbl, self._scanning
         origin, author = self._origin, self._author
         if Check.SPF in checks and spf is None and origin is not None:
             spf = self._notes.timed("spf", lambda: gather.spf(origin, resolver))
@@ -359,13 +390,22 @@ class MailJudgement:
             helo = self._notes.timed("spf", lambda: gather.spf_helo(origin, resolver))
         if Check.IPREV in checks and iprev is None and origin is not None:
             iprev = self._notes.timed("iprev", lambda: gather.iprev(origin, resolver))
+        if Check.DNSBL in checks and dnsbl is None and origin is not None:
+            dnsbl = self._notes.timed("dnsbl", lambda: gather.dnsbl(of_author(lists, False), origin, None, resolver))
+        if Check.DNSBL_AUTHOR in checks and dnsbl_author is None and author is not None:
+            dnsbl_author = self._notes.timed(
+                "dnsbl", lambda: gather.dnsbl(of_author(lists, True), self._transaction, author, resolver)
+            )
         if Check.DKIM in checks and dkim is None:
             dkim = self._notes.timed("dkim", lambda: gather.dkim(resolver))
         if Check.ARC in checks and arc is None:
             arc, arc_trusted = self._notes.timed("arc", lambda: gather.arc(resolver))
         if Check.DMARC in checks and dmarc is None and author is not None:
             dmarc, dmarc_psl = self._notes.timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), arc, resolver))
-        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted, iprev)
+        if Check.SPAM in checks and spam is None and scanning is not None:
+            # Last: it scans while all else is looked up.
+            spam = self._notes.timed("spam", lambda: gather.spam(scanning))
+        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted, iprev, dnsbl, dnsbl_author, spam)
 
     def _relayed(self, handovers: Iterable[Handover | None]) -> Transaction:
         """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""

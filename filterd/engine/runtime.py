@@ -12,6 +12,7 @@ from filterd.mail.domain import Domain, DomainError
 from filterd.mail.transaction import Stage
 from filterd.policy.rules import Policy
 from filterd.policy.transcript import Transcript
+from filterd.spam import Scanner
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Runtime:
 
     `resolver` gives a view of DNS that answers before a deadline (in the clock's monotonic seconds). `record` takes the
     transcript of every mail; it must not block for long and must not raise. `gather` makes what runs the checks of a
-    mail; in a replay they are not run again.
+    mail; in a replay they are not run again. `scanner` is shown the content where the policy wants that.
     """
 
     policy: Policy
@@ -38,6 +39,7 @@ class Runtime:
     clock: Clock = Clock()
     publications: PublicationMemory = field(default_factory=PublicationMemory)
     gather: Callable[[Policy], Gather] = Gather
+    scanner: Scanner | None = None
 
     @property
     def other_ids(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.edit_words import edit_words
 from filterd.policy.transcript import Judgement, Transcript
 from filterd.policy.verdict import Disposition, Step, StepOutcome, score_of
+from filterd.spam import SpamCode, SpamResult
 
 #: What became of a mail, in one word.
 DECIDED = {
@@ -155,6 +156,11 @@ def _results(transcript: Transcript) -> Iterator[str]:
     yield "results"
     if results.iprev is not None:
         yield _result("iprev", results.iprev.code.value, _domain(results.iprev.name), results.iprev.reason)
+    for each in transcript.lists():
+        answers = " ".join(each.answers)
+        yield _result("dnsbl", each.code.value, f"{each.listing.zone} of {each.subject}", answers, each.reason)
+    if results.spam is not None:
+        yield _spam(results.spam)
     for name, spf in (("spf", results.spf), ("spf helo", results.spf_helo)):
         if spf is not None:
             mechanism = f"matched {printable_text(spf.mechanism)}" if spf.mechanism else None
@@ -171,6 +177,12 @@ def _results(transcript: Transcript) -> Iterator[str]:
             yield _dmarc(name, dmarc)
     if results.spf is None and results.dkim is None and results.dmarc is None:
         yield "  none was needed"
+
+
+def _spam(spam: SpamResult) -> str:
+    scored = spam.code in (SpamCode.SPAM, SpamCode.HAM)
+    score = f"{spam.score:g} of {spam.threshold:g} points" if scored else None
+    return _result("spamd", spam.code.value, score, " ".join(spam.symbols), spam.server, spam.reason)
 
 
 def _arc(arc: ArcResult, trusted: Hop | None) -> str:

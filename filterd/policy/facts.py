@@ -16,6 +16,7 @@ from filterd.authres.result import AuthenticationResults, MethodResult, Property
 from filterd.dkim.verify import DkimCode
 from filterd.dmarc.evaluate import DmarcCode
 from filterd.dmarc.record import Request
+from filterd.dnsbl import ListCode, ListResult
 from filterd.iprev import IprevCode
 from filterd.mail.address import Mailbox
 from filterd.mail.domain import Domain
@@ -25,6 +26,7 @@ from filterd.mail.message import Author
 from filterd.mail.transaction import ForwardPath, Stage, Transaction
 from filterd.policy.results import Results
 from filterd.policy.verdict import Summand, score_of
+from filterd.spam import SpamCode
 from filterd.spf.check import SpfCode
 
 
@@ -34,6 +36,9 @@ class Check(StrEnum):
     SPF = "spf"
     SPF_HELO = "spf_helo"
     IPREV = "iprev"
+    DNSBL = "dnsbl"
+    DNSBL_AUTHOR = "dnsbl_author"
+    SPAM = "spam"
     DKIM = "dkim"
     ARC = "arc"
     DMARC = "dmarc"
@@ -189,9 +194,15 @@ def _dkim_word(codes: set[DkimCode]) -> str:
     return next((code.value for code in _DKIM_ORDER if code in codes), DkimCode.NONE.value)
 
 
+def _listed(found: tuple[ListResult, ...]) -> FactValue:
+    zones = (each.listing.zone.name for each in found if each.code is ListCode.LISTED)
+    return list(dict.fromkeys(zones))
+
+
 _SPF_WORDS = tuple(code.value for code in SpfCode)
 _DKIM_WORDS = tuple(code.value for code in DkimCode)
 _DMARC_WORDS = tuple(code.value for code in DmarcCode)
+_SPAM_WORDS = tuple(code.value for code in SpamCode)
 _IPREV_WORDS = tuple(code.value for code in IprevCode)
 _ARC_WORDS = tuple(code.value for code in ArcCode)
 _REQUEST_WORDS = ("", *(request.value for request in Request))
@@ -334,6 +345,31 @@ FACTS: dict[str, Fact] = _Facts({
         Fact(
             "iprev.name", _S, Stage.MAIL, "That name; empty unless iprev.result is pass.",
             lambda f, r: _of(r.iprev, lambda iprev: _name(iprev.name)), Check.IPREV, form=Form.DOMAIN,
+        ),
+        Fact(
+            "dnsbl.listed", _L, Stage.MAIL,
+            "The zones of `dnsbl` that list the client, its HELO name or the envelope sender's domain.",
+            lambda f, r: _of(r.dnsbl, _listed), Check.DNSBL, form=Form.DOMAIN,
+        ),
+        Fact(
+            "dnsbl.author_listed", _L, Stage.END_OF_MESSAGE, "The zones of `dnsbl` that list the author domain.",
+            lambda f, r: _of(r.dnsbl_author, _listed), Check.DNSBL_AUTHOR, form=Form.DOMAIN,
+        ),
+        Fact(
+            "spam.result", _S, Stage.END_OF_MESSAGE, "What spamd thinks; skipped: larger than `spamd.max_size`.",
+            lambda f, r: _of(r.spam, lambda spam: spam.code.value), Check.SPAM, _SPAM_WORDS,
+        ),
+        Fact(
+            "spam.score", FactType.DOUBLE, Stage.END_OF_MESSAGE, "spamd's score; 0 where it has none.",
+            lambda f, r: _of(r.spam, lambda spam: spam.score), Check.SPAM,
+        ),
+        Fact(
+            "spam.threshold", FactType.DOUBLE, Stage.END_OF_MESSAGE, "From which score on spamd calls a mail spam.",
+            lambda f, r: _of(r.spam, lambda spam: spam.threshold), Check.SPAM,
+        ),
+        Fact(
+            "spam.symbols", _L, Stage.END_OF_MESSAGE, "The names of SpamAssassin's tests that the mail met.",
+            lambda f, r: _of(r.spam, lambda spam: list(spam.symbols)), Check.SPAM,
         ),
         Fact(
             "dkim.result", _S, Stage.END_OF_MESSAGE, "The best result of all signatures; none if there is none.",

@@ -16,6 +16,7 @@ from filterd.policy.list_file import Lists
 from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
 from filterd.policy.nodes import Document, ReadInclude, no_includes
+from filterd.policy.reputation import of_author
 from filterd.policy.rules import Policy
 from filterd.policy.schema import PolicyFile
 from filterd.policy.schema_errors import schema_errors, sound_parts
@@ -88,10 +89,20 @@ def load(
     digest = hashlib.sha256("\0".join([*document.texts, *lists.digests()]).encode()).hexdigest()[:12]
     named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
     trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
-    checks = _REPORTED | named
+    checks = _REPORTED | named | _configured(settings)
     return Policy(
         settings, mail_from_us, signers, staged, checks, facts, digest, suffixes, sealer, trusted_sealers, tests
     )
+
+
+def _configured(settings: PolicyFile) -> frozenset[Check]:
+    """What adds to the score, whatever rules read."""
+    wanted = {
+        Check.DNSBL: bool(of_author(settings.dnsbl, False)),
+        Check.DNSBL_AUTHOR: bool(of_author(settings.dnsbl, True)),
+        Check.SPAM: settings.spamd is not None,
+    }
+    return frozenset(check for check, is_wanted in wanted.items() if is_wanted)
 
 
 def _signers(document: Document, settings: PolicyFile, read_key: ReadKey, faults: list[PolicyError]) -> Signers:

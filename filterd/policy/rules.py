@@ -81,7 +81,7 @@ class Rule:
     @property
     def judges_strangers(self) -> bool:
         """Whether it names a fact that is never found out about mail from us."""
-        return any(FACTS[name].check for name in self.condition.facts)
+        return any(FACTS[name].check not in (None, Check.SPAM) for name in self.condition.facts)
 
 
 @dataclass(frozen=True, slots=True)

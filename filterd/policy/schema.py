@@ -23,6 +23,7 @@ from filterd.policy.field_types import (
 )
 from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
 from filterd.policy.quantities import Flag, Seconds, Size, Whole
+from filterd.policy.reputation import DnsblEntry, SpamdSection
 from filterd.policy.section import Section
 
 
@@ -272,6 +273,8 @@ class PolicyFile(Section):
     dmarc: Dmarc = Dmarc()
     arc: Arc = Arc()
     decisions: Decisions | None = Field(None, description="Where decisions are kept; without it nowhere.")
+    dnsbl: tuple[DnsblEntry, ...] = Field((), max_length=50, description="DNS lists that are asked, all at once.")
+    spamd: SpamdSection | None = Field(None, description="SpamAssassin's spamd; without it nobody reads the content.")
     score: ScoreLimits = ScoreLimits()
     shadow: str | None = Field(
         None,

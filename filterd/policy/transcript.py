@@ -11,6 +11,7 @@ from typing import Any
 from filterd.arc.verify import ArcCode
 from filterd.authres.result import AuthenticationResults
 from filterd.dkim.verify import DkimCode, DkimResult
+from filterd.dnsbl import ListCode, ListResult
 from filterd.lookup import Answer
 from filterd.mail.domain import Domain
 from filterd.mail.header import Header
@@ -116,6 +117,11 @@ class Transcript:
         if self.results.dmarc_psl:
             other = self.results.dmarc_psl
             line["dmarc_psl"] = f"{other.code}:{other.policy or '-'}:{other.organizational_domain or '-'}"
+        zones = [each.listing.zone.name for each in self.lists() if each.code is ListCode.LISTED]
+        if zones:
+            line["dnsbl"] = ",".join(dict.fromkeys(zones))
+        if self.results.spam:
+            line["spam"] = f"{self.results.spam.code}:{self.results.spam.score:g}"
         reasons = self.reasons()
         if reasons:
             line["reasons"] = ",".join(reasons)
@@ -155,10 +161,23 @@ class Transcript:
         line["session"] = self.transaction.id
         return line
 
+    def lists(self) -> tuple[ListResult, ...]:
+        """What every DNS list said."""
+        return (*(self.results.dnsbl or ()), *(self.results.dnsbl_author or ()))
+
     def reasons(self) -> tuple[str, ...]:
         """The reason words of all results, each once."""
         results = self.results
-        found = [results.iprev, results.spf, *(results.dkim or ()), results.arc, results.dmarc, self.author]
+        found = [
+            results.iprev,
+            *self.lists(),
+            results.spam,
+            results.spf,
+            *(results.dkim or ()),
+            results.arc,
+            results.dmarc,
+            self.author,
+        ]
         words = [each.reason.value for each in found if each is not None and each.reason is not None]
         return tuple(dict.fromkeys(words))
 

@@ -102,6 +102,13 @@ class AddAuthenticationResults:
 
 
 @dataclass(frozen=True, slots=True)
+class Scanned:
+    """Remove what claims to be a scanner's word (X-Spam-*), and write the fields that ours gave, (name, value)."""
+
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
     """Sign with every usable key of the author domain."""
 
@@ -115,7 +122,7 @@ HeaderEdit = AddField | RemoveField | RewriteField | PrefixSubject
 EnvelopeEdit = AddRecipient | RemoveRecipient | RedirectTo | ChangeSender
 #: What rules ask for.
 RuleEdit = HeaderEdit | EnvelopeEdit
-Edit = RuleEdit | AddAuthenticationResults | Sign | Seal
+Edit = RuleEdit | Scanned | AddAuthenticationResults | Sign | Seal
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from filterd.policy.results import Results
 from filterd.policy.transcript import Transcript
 from filterd.policy.transcript_read import TranscriptError, from_mapping
 from filterd.policy.verdict import Step, Summand, Verdict
+from filterd.spam import SpamResult
 
 texts = st.text(max_size=20)
 domains = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{2,5}){0,2}", fullmatch=True).map(Domain.parse)
@@ -36,6 +37,7 @@ st.register_type_strategy(
 )
 st.register_type_strategy(Step, st.builds(Step, facts=st.lists(st.tuples(texts, facts), max_size=3).map(tuple)))
 st.register_type_strategy(Summand, st.builds(Summand, texts, numbers))
+st.register_type_strategy(SpamResult, st.builds(SpamResult, score=numbers, threshold=numbers))
 mappings = st.dictionaries(texts, numbers, max_size=3)
 transcripts = st.builds(Transcript, at=numbers, times=mappings)
 
