@@ -103,6 +103,17 @@ def test_every_published_key_signs() -> None:
     assert sorted(desk.verified()) == ["pass:example.org/e", "pass:example.org/r"]
 
 
+def test_signatures_cover_what_rules_have_edited() -> None:
+    rule = "rules:\n  - { name: r, when: from_us, then: { subject_prefix: '[S]' } }\n"
+    desk = Desk(zone_resolver(zone("r", "e")), POLICY + rule)
+
+    desk.send(b"anna@example.org")
+    assert sorted(desk.verified()) == ["fail:example.org/e", "fail:example.org/r"]
+
+    desk.fields = (desk.fields[0], Field(b"Subject", b" [S] x"))
+    assert sorted(desk.verified()) == ["pass:example.org/e", "pass:example.org/r"]
+
+
 def test_a_key_that_is_not_published_is_not_used() -> None:
     desk = Desk(zone_resolver(zone("r")))
 
