@@ -41,8 +41,6 @@ GO_WHEN_DONE = signal.SIGUSR1
 _LONGEST = 3600.0
 
 _TICK = 0.05
-# Each of Postfix's smtpd processes keeps a connection of its own. Their descriptors and ours stay below the usual 1024.
-_MOST_CLIENTS = 800
 
 Record = Callable[[Transcript], None]
 
@@ -146,12 +144,13 @@ def work(
 
 def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door:
     """Whom MTAs at the listener meet: once in a process."""
+    most = policy.server.max_connections
     if listener.service is Service.POLICY:
         # Postfix keeps connections for minutes after its last question; to end one at rest costs it nothing.
-        return NativeDoor(listener.socket, reception, seat, talk=AccessPolicy, most=_MOST_CLIENTS, stays=False)
+        full = partial(_full, most)
+        return NativeDoor(listener.socket, reception, seat, most, talk=AccessPolicy, full=full, stays=False)
     if policy.server.engine == "native":
-        most = policy.server.max_connections
-        return NativeDoor(listener.socket, reception, seat, most, full=lambda: _full(most))
+        return NativeDoor(listener.socket, reception, seat, most, full=partial(_full, most))
     # Only here: its C library, and the threads' habits that it brings along, are for those who ask for them.
     from filterd.frontend.milter import MilterFrontend
     from filterd.frontend.milter_listener import Door as LibmilterDoor

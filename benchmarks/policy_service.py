@@ -1,0 +1,185 @@
+"""What a question to the policy service costs: filterd, policyd-rate-limit and postgrey, asked the same by turns.
+
+    tools/debian-packages unpack policyd-rate-limit postgrey
+    .venv/bin/python benchmarks/policy_service.py [ROUNDS]
+
+Eight clients ask about a recipient each, wait for the answer, and ask again. Prints for each server how many questions
+it answered in a second, and what CPU time each took it, as medians of the rounds, and both as a multiple of filterd's.
+Needs root, as both others give it up; all runs on loopback, in a temporary folder.
+"""
+
+import os
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from servers.debian import unpacked
+from servers.filterd_process import FilterdProcess
+from servers.milter_process import eventually
+from servers.policy_client import QUESTION
+
+from filterd.wire.access_policy import encode_request
+
+_CLIENTS, _QUESTIONS = 8, 4000
+_TICKS = os.sysconf("SC_CLK_TCK")
+_RULES = """rules:
+- { name: networks, when: 'client.ip.in_net("198.51.100.0/24") && !client.authenticated', then: reject }
+- { name: senders, when: 'envelope.sender_domain == "blocked.example"', then: reject }
+- { name: recipients, when: 'envelope.recipient == "no@example.net"', then: reject, reply: "550 5.1.1 nobody" }
+"""
+_RATE_LIMIT = """debug: False
+user: nobody
+group: nogroup
+pidfile: {folder}/pid
+backend: 0
+sqlite_config: {{ database: {folder}/db.sqlite3 }}
+SOCKET: {folder}/policy
+socket_permission: 0666
+limits: [[1000000, 60], [10000000, 86400]]
+limit_by_sasl: True
+success_action: dunno
+fail_action: "defer_if_permit too many"
+db_error_action: dunno
+report: False
+delay_to_close: 300
+"""
+
+# No two questions of a run are about one mail.
+_numbers = count()
+
+
+def questions(number: int) -> list[bytes]:
+    """What a client asks: each is a mail of its own, by one of a hundred users to one of a thousand recipients."""
+    return [
+        encode_request(
+            replace(
+                QUESTION,
+                instance=f"a.b.{each}.0",
+                sasl_username=f"user{each % 100}",
+                sender=f"user{each % 100}@example.org",
+                recipient=f"r{each % 1000}@example.net",
+                client_address=f"192.0.2.{each % 200}",
+                client_name="client.example",
+            )
+        )
+        for each in (next(_numbers) for _ in range(number))
+    ]
+
+
+def ask(path: Path) -> float:
+    """All clients ask all their questions; returns the seconds that it took."""
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for _ in range(_CLIENTS):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(path))
+            selector.register(client, selectors.EVENT_READ, iter(questions(_QUESTIONS // _CLIENTS)))
+        began = time.perf_counter()
+        for key in list(selector.get_map().values()):
+            _next(selector, key)
+        while selector.get_map():
+            for key, _ in selector.select():
+                answer = key.fileobj.recv(4096)  # type: ignore[union-attr]
+                if not (answer.startswith(b"action=") and answer.endswith(b"\n\n")):
+                    raise RuntimeError(f"no answer: {answer!r}")
+                _next(selector, key)
+        return time.perf_counter() - began
+
+
+def _next(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    question = next(key.data, None)
+    if question is None:
+        selector.unregister(key.fileobj)
+    else:
+        key.fileobj.sendall(question)  # type: ignore[union-attr]
+
+
+def cpu(process: int) -> float:
+    """The CPU time, in seconds, of a process and its children."""
+    children = [int(each) for task in Path(f"/proc/{process}/task").iterdir() for each in _children(task)]
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS + sum(map(cpu, children))
+
+
+def _children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
+
+
+@contextmanager
+def filterd(folder: Path) -> Iterator[tuple[int, Path]]:
+    server = f'policy_service: ["unix:{folder}/policy"]'
+    with FilterdProcess(folder, _RULES, server=server) as process:
+        yield process.process.pid, folder / "policy"
+
+
+@contextmanager
+def policyd_rate_limit(folder: Path) -> Iterator[tuple[int, Path]]:
+    root = unpacked("policyd-rate-limit")
+    (folder / "config.yaml").write_text(_RATE_LIMIT.format(folder=folder))
+    environment = {**os.environ, "PYTHONPATH": f"{root}/usr/lib/python3/dist-packages"}
+    program = ["/usr/bin/python3", f"{root}/usr/bin/policyd-rate-limit", "--file", f"{folder}/config.yaml"]
+    with _running(program, environment, folder / "policy") as process:
+        yield process, folder / "policy"
+
+
+@contextmanager
+def postgrey(folder: Path) -> Iterator[tuple[int, Path]]:
+    root = unpacked("postgrey")
+    lists = [f"--whitelist-{each}={root}/usr/share/postgrey/whitelist_{each}" for each in ("clients", "recipients")]
+    options = [f"--unix={folder}/policy", f"--dbdir={folder}", "--user=nobody", "--group=nogroup", *lists]
+    with _running(
+        ["perl", "-T", f"{root}/usr/sbin/postgrey", *options], dict(os.environ), folder / "policy"
+    ) as process:
+        yield process, folder / "policy"
+
+
+@contextmanager
+def _running(program: list[str], environment: dict[str, str], path: Path) -> Iterator[int]:
+    with subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - Debian's own
+        try:
+            eventually(lambda: path.exists() or process.poll() is not None)
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+Server = Callable[[Path], object]
+SERVERS = {"filterd": filterd, "policyd-rate-limit": policyd_rate_limit, "postgrey": postgrey}
+
+
+def main(rounds: int) -> int:
+    rates: dict[str, list[float]] = {name: [] for name in SERVERS}
+    costs: dict[str, list[float]] = {name: [] for name in SERVERS}
+    with ExitStack() as stack:
+        running = {}
+        for name, start in SERVERS.items():
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="filterd-bench-")))
+            folder.chmod(0o777)
+            running[name] = stack.enter_context(start(folder))
+            ask(running[name][1])  # what is done once is done
+        for _ in range(rounds):
+            for name, (process, path) in running.items():
+                before = cpu(process)
+                rates[name].append(_QUESTIONS / ask(path))
+                costs[name].append((cpu(process) - before) / _QUESTIONS)
+    rate = {name: statistics.median(each) for name, each in rates.items()}
+    cost = {name: statistics.median(each) for name, each in costs.items()}
+    print(f"{'':20}{'questions/s':>12}{'':>8}{'CPU each':>12}")
+    for name in SERVERS:
+        share, factor = rate[name] / rate["filterd"], cost[name] / cost["filterd"]
+        print(f"{name:20}{rate[name]:12.0f}{share:7.2f}x{cost[name] * 1e6:9.0f} us{factor:7.2f}x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
