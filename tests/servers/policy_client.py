@@ -42,7 +42,10 @@ class PolicyClient:
 
     def ask(self, **changes: Any) -> str | None:
         """The action that is answered to `QUESTION` with these changes; None where the connection ends instead."""
-        self.send(encode_request(replace(QUESTION, **changes)))
+        try:
+            self.send(encode_request(replace(QUESTION, **changes)))
+        except (BrokenPipeError, ConnectionResetError):
+            return None
         return self.answer()
 
     def send(self, octets: bytes) -> None:
