@@ -145,8 +145,10 @@ def test_a_reload_ends_idle_connections_and_loses_no_question(daemon: Daemon) ->
 def test_a_worker_that_is_killed_is_replaced(daemon: Daemon) -> None:
     with PolicyClient(daemon.policy) as client:
         assert client.ask() == "DUNNO"
-        for pid in daemon.workers():
+        old = daemon.workers()
+        for pid in old:
             os.kill(pid, signal.SIGKILL)
         assert client.ask() is None
+    eventually(lambda: not any(alive(pid) for pid in old))
     with PolicyClient(daemon.policy) as client:
         assert client.ask() == "DUNNO"
