@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pydantic import SecretStr
+
 from filterd.backend.memory_store import MemoryStore
 from filterd.backend.sqlite_store import SqliteStore
 from filterd.limits.state import Store, StoreError
@@ -17,7 +19,7 @@ from filterd.limits.state import Store, StoreError
 DEADLINE = 1.5
 
 
-def open_store(url: str | None, password: str | None = None, *, create: bool = True) -> Store:
+def open_store(url: str | None, password: SecretStr | None = None, *, create: bool = True) -> Store:
     """The store at a URL; without one, this process's memory. `password` is for what the URL does not say.
 
     Nothing is opened before it is needed. Raises StoreError for a URL that is none, or needs what is not installed.
@@ -34,7 +36,7 @@ def open_store(url: str | None, password: str | None = None, *, create: bool = T
     except ImportError:
         raise StoreError("Redis needs a library that is not installed: pip install 'filterd[redis]'") from None
     try:
-        return RedisStore(_client(url, password))
+        return RedisStore(_client(url, password.get_secret_value() if password is not None else None))
     except ValueError as error:
         raise StoreError(f"the URL cannot be used: {error}") from None
 

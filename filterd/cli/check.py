@@ -18,7 +18,7 @@ from filterd.policy.conditions import FUNCTIONS
 from filterd.policy.edit_words import action_words
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS
-from filterd.policy.rules import Policy, Rule
+from filterd.policy.rules import Limit, Policy, Rule
 
 
 @click.command(name="check")
@@ -63,18 +63,36 @@ def _mapping(policy: Policy, warnings: list[PolicyError], outcomes: tuple[Policy
         for stage in Stage
         for rule in policy.rules[stage]
     ]
+    limits = [
+        {"name": each.rule.name, "line": each.rule.line, "stage": stage.word, "then": _limit_action(policy, each)}
+        for stage in Stage
+        for each in policy.limits[stage]
+    ]
     plain = list(map(asdict, warnings))
-    return {"policy": policy.digest, "errors": [], "warnings": plain, "rules": rules, "tests": tests_mapping(outcomes)}
+    return {
+        "policy": policy.digest,
+        "errors": [],
+        "warnings": plain,
+        "rules": rules,
+        "limits": limits,
+        "tests": tests_mapping(outcomes),
+    }
 
 
 def _print(path: Path, policy: Policy) -> None:
     rows = [(rule.name, stage.word, _checks(rule), _action(rule)) for stage in Stage for rule in policy.rules[stage]]
+    count = len(rows)
+    rows += [
+        (each.rule.name, stage.word, "-", _limit_action(policy, each))
+        for stage in Stage
+        for each in policy.limits[stage]
+    ]
     rows = [("rule", "stage", "checks", "then"), *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [f"{cell:{width}}" for cell, width in zip(row[:3], widths, strict=True)]
         click.echo("  ".join([*cells, row[3]]).rstrip())
-    click.echo(f"{path}: {len(rows) - 1} rules, policy {policy.digest}, fine")
+    click.echo(f"{path}: {count} rules, policy {policy.digest}, fine")
 
 
 def _print_facts() -> None:
@@ -99,3 +117,12 @@ def _action(rule: Rule) -> str:
     words += [rule.action] if rule.action else []
     observed = " (observe)" if rule.mode == "observe" else ""
     return ", ".join(words) + observed + (f" {rule.reply}" if rule.reply else "")
+
+
+def _limit_action(policy: Policy, limit: Limit) -> str:
+    """What a limit does at a stage; and who charges, where there are two who could."""
+    observed = " (observe)" if limit.rule.mode == "observe" else ""
+    rates = ", ".join(map(str, limit.rates))
+    alone = policy.server.milter and policy.server.policy_service and limit.rule.stage > Stage.RCPT
+    owner = "; charged by the milter alone" if alone else ""
+    return f"{limit.rule.action}{observed} above {rates} by {', '.join(limit.key)}{owner}"

@@ -12,6 +12,7 @@ COMMANDS = {
     "check": "Validate a policy; show when its rules run and what they cost.",
     "explain": "Judge a stored mail and say why.",
     "schema": "Print the JSON Schema of policies, for editors.",
+    "limits": "What the limits of a policy have counted.",
     "key": "DKIM keys: make them, show their DNS records, see whether they are published.",
     "mta": "The bundled mail server, to try and test with.",
     "demo": "The main job, on one machine, in one command.",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from filterd.backend.open_store import open_store
 from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
 from filterd.daemon.listen import ListenError, listen, listen_all
@@ -15,6 +16,7 @@ from filterd.daemon.start import StartError, become, default_workers, listen_for
 from filterd.daemon.worker import live
 from filterd.engine.policy_tests import proven
 from filterd.engine.runtime import authserv_id
+from filterd.limits.state import StoreError
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.rules import Policy
 
@@ -49,11 +51,12 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
         raise_file_limit()
         policy = _load(file)
         server = policy.server
+        open_store(server.state, server.state_password).close()
         listeners = listen_all(server)
         control = listen_for_control(server)
         web = listen(server.http, server.socket.group, server.socket.mode) if server.http else None
         become(server.user)
-    except (PolicyErrors, ListenError, StartError) as error:
+    except (PolicyErrors, StoreError, ListenError, StartError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
     if server.user is not None:
@@ -66,6 +69,8 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     if policy.settings.identity.authserv_id is None:
         log.warning("identity.authserv_id is not set", used=authserv_id(policy))
     count = workers or server.workers or default_workers()
+    if server.state is None and count > 1 and any(policy.limits.values()):
+        log.warning("each worker counts alone, so limits let more pass; server.state is shared", workers=count)
     load = partial(_load, file)
     sys.exit(Master(policy, load, live, listeners, count, control=control, web=web).run())
 

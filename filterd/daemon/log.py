@@ -101,6 +101,10 @@ def judged(transcript: Transcript) -> None:
     for each in transcript.lists():
         if each.code is ListCode.REFUSED:
             _hourly("this DNS list does not serve us, or is none any more", each.listing.zone.name)
+    if transcript.from_us:
+        # One of our own that sends too much may be somebody else by now.
+        for name, key, told in transcript.limits():
+            _hourly("over the limit", f"{name} {key}", told=told)
     for rule in transcript.not_evaluated():
         _hourly("the condition of this rule fails, and counts as false", rule)
 
@@ -110,13 +114,13 @@ def decisions_dropped(why: str, count: int) -> None:
     warning("decisions are not kept", why=why, dropped=count)
 
 
-def _hourly(event: str, about: str) -> None:
+def _hourly(event: str, about: str, **facts: str) -> None:
     now = time.monotonic()
     if now - _told.get((event, about), -_HOUR) >= _HOUR:
         if len(_told) >= _MAX_TOLD:
             _told.clear()
         _told[(event, about)] = now
-        warning(event, about=about)
+        warning(event, about=about, **facts)
 
 
 class _Lines:

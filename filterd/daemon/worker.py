@@ -18,6 +18,8 @@ from math import inf
 from typing import Protocol
 
 from filterd.backend.decisions import DecisionWriter
+from filterd.backend.guarded_store import GuardedStore
+from filterd.backend.open_store import open_store
 from filterd.backend.resolver import DnsResolver
 from filterd.backend.spamd import Spamd, SpamdAddress
 from filterd.daemon import log, metrics
@@ -63,11 +65,20 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
     dns = policy.settings.dns
     resolver = DnsResolver(dns.servers, dns.timeout)
     resolver.start()
+    store = GuardedStore(open_store(policy.server.state, policy.server.state_password), _state_changed)
     try:
         with _kept(policy, record) as both, _scanner(policy) as scanner:
-            yield Runtime(policy, authserv_id(policy), resolver.view, both, scanner=scanner)
+            yield Runtime(policy, authserv_id(policy), resolver.view, both, store=store, scanner=scanner)
     finally:
+        store.close()
         resolver.close()
+
+
+def _state_changed(fault: str | None) -> None:
+    if fault is None:
+        log.info("the state store is back")
+    else:
+        log.warning("the state store is away; limits do as their on_error says", error=fault)
 
 
 @contextmanager

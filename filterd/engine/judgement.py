@@ -7,10 +7,11 @@ from functools import partial
 from filterd.authres.result import AuthenticationResults
 from filterd.authres.trusted import topmost
 from filterd.engine.changes import Change
-from filterd.engine.conclusion import conclusion
+from filterd.engine.conclusion import conclusion, decisive
 from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
 from filterd.engine.gather import CONTRADICTED
+from filterd.engine.limiting import Limiting
 from filterd.engine.networks import ours
 from filterd.engine.notes import Notes
 from filterd.engine.runtime import Runtime
@@ -82,6 +83,7 @@ class MailJudgement:
         self._judgements = list(before)
         self._told = 0
         self._notes = Notes(runtime)
+        self._limiting = Limiting(runtime, shared=runtime.policy.envelope_only)
         self._outbound: Outbound | None = None
         self._scanning: Scanning | None = None
         self._signed = Signed()
@@ -217,6 +219,7 @@ class MailJudgement:
             # An MTA that sends no end of headers: a message without header section.
             self.content(Header(), queue_id)
         finished = self._finished(self._header or Header(), lacks)
+        self._limiting.finished(finished.verdict)
         self._notes.times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
         self._record(finished.verdict, completed=True)
         return finished
@@ -228,11 +231,13 @@ class MailJudgement:
         for stage in (Stage.END_OF_HEADERS, Stage.END_OF_MESSAGE):
             self._guarded(stage, partial(self._judge, stage))
         verdict = conclusion(self._judgements, self._policy.settings, self._results)
+        self._limiting.finished(verdict)
         self._record(verdict, completed=True)
         return verdict
 
     def aborted(self) -> None:
         """Tell of a mail that did not reach its end only if a rule refused it: all others are the client's affair."""
+        self._limiting.given_up()
         untold = self._judgements[self._told :]
         verdict = next((each.verdict for each in untold if each.verdict.disposition.final), None)
         if verdict is not None:
@@ -310,10 +315,15 @@ class MailJudgement:
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
         self._stage = stage
         self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
-        if self._decided() or not self._policy.judges(stage):
+        decided = self._decided()
+        # Who is let off by a rule is counted all the same.
+        over = decided is not None and (decided.final or not self._policy.limits[stage])
+        if over or not self._policy.judges(stage):
             return _CONTINUE
         try:
-            verdict = decide(self._policy, stage, self._facts(stage, recipient), self._results)
+            facts = self._facts(stage, recipient)
+            verdict = decide(self._policy, stage, facts, self._results) if decided is None else _CONTINUE
+            verdict = self._limiting.judge(stage, facts, self._results, verdict)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("decide", error)
             verdict = own_fault(self._policy.settings)
@@ -369,8 +379,10 @@ class MailJudgement:
             self._transaction = replace(self._transaction, recipients=tuple(self._recipients))
         return self._transaction
 
-    def _decided(self) -> bool:
-        return any(each.verdict.disposition is not Disposition.CONTINUE for each in self._whole())
+    def _decided(self) -> Disposition | None:
+        """What is decided of the whole mail."""
+        found = decisive([each.verdict for each in self._whole()])
+        return found.disposition if found is not None else None
 
     def _run(self, checks: frozenset[Check]) -> None:
         """Run what is needed and was not run yet. Mail from us is not judged as a stranger's."""

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from filterd.backend.memory_store import MemoryStore
 from filterd.engine.gather import Gather
 from filterd.engine.signing import PublicationMemory
+from filterd.limits.state import Store
 from filterd.lookup import Resolver
 from filterd.mail.domain import Domain, DomainError
 from filterd.mail.transaction import Stage
@@ -38,6 +40,7 @@ class Runtime:
     record: Callable[[Transcript], None]
     clock: Clock = Clock()
     publications: PublicationMemory = field(default_factory=PublicationMemory)
+    store: Store = field(default_factory=MemoryStore)
     gather: Callable[[Policy], Gather] = Gather
     scanner: Scanner | None = None
 

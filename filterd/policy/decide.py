@@ -51,7 +51,7 @@ def _decided(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Ve
         if decided is not None:
             steps.append(Step(rule.name, StepOutcome.NOT_REACHED))
             continue
-        step = _try(rule, facts, values)
+        step = try_rule(rule, facts, values)
         steps.append(step)
         if step.outcome is not StepOutcome.FIRED:
             continue
@@ -82,7 +82,8 @@ def whose(policy: Policy, facts: Facts) -> bool:
         return False
 
 
-def _try(rule: Rule, facts: Facts, values: Values) -> Step:
+def try_rule(rule: Rule, facts: Facts, values: Values) -> Step:
+    """Whether the rule's condition holds, on values for at least its facts."""
     read = tuple((name, values[name]) for name in rule.condition.facts)
     if facts.from_us and rule.judges_strangers:
         return Step(rule.name, StepOutcome.NOT_APPLICABLE, note="mail from us")

@@ -17,6 +17,8 @@ from filterd.mail.endpoint import Endpoint
 #: models as the validation context's `read_secret`.
 ReadSecret = Callable[[str], str]
 
+_STATE = re.compile(r"sqlite:/.+|(?:rediss?(?:\+(?:sentinel|cluster))?://[^/]|unix:///).+")
+
 
 def _network(value: Any) -> Any:
     try:
@@ -103,6 +105,12 @@ def _sender_pattern(value: Any) -> Any:
         raise ValueError(f"{error}; write anna@example.org, @example.org or *") from None
 
 
+def _state(value: Any) -> Any:
+    if not _STATE.fullmatch(str(value)):
+        raise ValueError("state is kept in sqlite:/PATH or redis://HOST:PORT")
+    return value
+
+
 def _secret(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str | SecretStr):
         return value
@@ -151,6 +159,7 @@ NameServer = Annotated[
 DomainPattern = Annotated[str, BeforeValidator(_domain_pattern)]
 SenderPattern = Annotated[str, BeforeValidator(_sender_pattern)]
 HostName = Annotated[str, BeforeValidator(_domain_name)]
+StateUrl = Annotated[str, BeforeValidator(_state), _form(f"^(?:{_STATE.pattern})$", "sqlite:/var/lib/filterd/state.db")]
 FileMode = Annotated[int, BeforeValidator(_mode), _form("^0?[0-7]{3}$", "0660")]
 Workers = Annotated[
     int | None,

@@ -7,7 +7,8 @@ boolean. What a condition may say, and what one section says about another, only
 from collections.abc import Callable
 from typing import Any
 
-from filterd.policy.quantities import DURATION_PATTERN, SIZE_PATTERN, duration_text, size_text
+from filterd.limits.rate import duration_text, size_text
+from filterd.policy.quantities import DURATION_PATTERN, SIZE_PATTERN
 from filterd.policy.schema import PolicyFile
 
 #: What the editor is told in a policy's first line.

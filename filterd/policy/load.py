@@ -12,6 +12,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.field_types import ReadSecret, no_secrets
+from filterd.policy.limits_load import limit_names, load_limits
 from filterd.policy.list_file import Lists
 from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
@@ -78,20 +79,35 @@ def load(
     rules += [load_rule(document, index, entry, lists.find, faults) for index, entry in entries]
     rules += score_rules(document, settings.score, faults)
     names = [rule.name for rule in rules] + broken_rules(document, entries, lists.find, faults)
-    tests = load_tests(document, settings.tests, names, read_file, faults)
+    limits = load_limits(document, settings.limits, names, lists.find, read_file, faults)
+    tests = load_tests(document, settings.tests, names + limit_names(document), read_file, faults)
     if faults:
         raise PolicyErrors(faults)
     staged = {stage: tuple(rule for rule in rules if rule.stage is stage) for stage in Stage}
-    facts = {
-        stage: tuple(sorted({name for rule in staged[stage] for name in (*rule.condition.facts, *rule.shown_facts)}))
+    charged = {stage: tuple(limit for limit in limits if limit.rule.stage is stage) for stage in Stage}
+    named = {
+        stage: {name for rule in staged[stage] for name in (*rule.condition.facts, *rule.shown_facts)}
+        | {name for limit in charged[stage] for name in limit.facts}
         for stage in Stage
     }
+    facts = {stage: tuple(sorted(names)) for stage, names in named.items()}
     digest = hashlib.sha256("\0".join([*document.texts, *lists.digests()]).encode()).hexdigest()[:12]
-    named = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
+    read = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
     trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
-    checks = _REPORTED | named | _configured(settings)
+    checks = _REPORTED | read | _configured(settings)
     return Policy(
-        settings, mail_from_us, signers, staged, checks, facts, digest, suffixes, sealer, trusted_sealers, tests
+        settings,
+        mail_from_us,
+        signers,
+        staged,
+        checks,
+        facts,
+        digest,
+        suffixes,
+        sealer,
+        trusted_sealers,
+        tests,
+        limits=charged,
     )
 
 

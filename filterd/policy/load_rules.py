@@ -97,7 +97,7 @@ def _stage(rule: Rule, entry: RuleEntry) -> Stage:
     """The earliest stage at which all that the rule names is known, or the later one that it asks for."""
     known = [name for name in (*rule.condition.facts, *rule.shown_facts) if name in FACTS]
     earliest = max((FACTS[name].stage for name in known), default=Stage.CONNECT)
-    recipient = next((name for name in known if name in _OF_ONE_RECIPIENT), None)
+    recipient = next((name for name in known if name in OF_ONE_RECIPIENT), None)
     wanted = Stage[entry.at.upper()] if entry.at else None
     whole = next((word for word in map(written.word_of, entry.actions) if word not in _OF_RECIPIENTS), None)
     if (recipient or wanted is Stage.RCPT) and whole:
@@ -118,7 +118,7 @@ def _stage(rule: Rule, entry: RuleEntry) -> Stage:
 
 
 _OF_RECIPIENTS = frozenset({Action.ACCEPT, Action.REJECT, Action.DEFER})
-_OF_ONE_RECIPIENT = frozenset({"envelope.recipient", "envelope.recipient_domain"})
+OF_ONE_RECIPIENT = frozenset({"envelope.recipient", "envelope.recipient_domain"})
 
 
 def load_condition(

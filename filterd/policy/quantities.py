@@ -5,72 +5,35 @@ yes) is refused with what would be right. Editors learn the forms as patterns of
 """
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-_UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}  # milliseconds
+from filterd.limits.rate import SIZES, TIMES, Rate, Unit
+
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,3})?"
 # Each unit once, from the largest to the smallest.
-_DURATION = " ?".join(rf"(?:{_DIGITS} ?{unit})?" for unit in _UNITS)
+_DURATION = " ?".join(rf"(?:{_DIGITS} ?{unit})?" for unit in TIMES)
 _DURATION_FORM = re.compile(rf"(?=[0-9]){_DURATION}")
 _DURATION_PART = re.compile(rf"({_DIGITS}) ?([a-z]+)")
 
-# As the metric system and IEC 80000-13 have them.
-_SIZES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_SIZE = rf"{_DIGITS} ?(?:{'|'.join(_SIZES)})"
-_SIZE_FORM = re.compile(rf"({_DIGITS}) ?({'|'.join(_SIZES)})?")
+_SIZE = rf"{_DIGITS} ?(?:{'|'.join(SIZES)})"
+_SIZE_FORM = re.compile(rf"({_DIGITS}) ?({'|'.join(SIZES)})?")
 
-_COUNTED = r"[0-9]{1,9}(?: (?:message|recipient)s?)?"
+_COUNTED = r"[0-9]{1,9}(?: (?:message|recipient|failure|network)s?)?"
 _EACH = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d", "week": "1w"}
 _EACH |= {unit: f"1{unit}" for unit in ("s", "m", "h", "d", "w")}
 _RATE = rf"(?:{_COUNTED}|{_SIZE}) ?(?:per|/) ?(?:{'|'.join(_EACH)}|{_DURATION})"
 _RATE_FORM = re.compile(r"(.{1,40}?) ?(?:\bper\b|/) ?([a-z0-9. ]{1,60})")
-_COUNTED_FORM = re.compile(r"([0-9]{1,9})(?: (message|recipient)s?)?")
+_COUNTED_FORM = re.compile(r"([0-9]{1,9})(?: (message|recipient|failure|network)s?)?")
+
+# In milliseconds.
+_LONGEST = 31 * TIMES["d"]
+# Each of them is remembered by its name.
+_MOST_DISTINCT = 1000
 
 _NUMBER = r"[+-]?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?"
-
-
-class RateUnit(StrEnum):
-    """What a rate counts."""
-
-    MESSAGES = "messages"
-    RECIPIENTS = "recipients"
-    BYTES = "bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` units in any span of so many seconds."""
-
-    count: int
-    unit: RateUnit
-    seconds: float
-
-    def __str__(self) -> str:
-        counted = size_text(self.count) if self.unit is RateUnit.BYTES else f"{self.count} {self.unit}"
-        return f"{counted} per {duration_text(self.seconds)}"
-
-
-def duration_text(seconds: float) -> str:
-    """As a policy has it: `1h30m`, `500ms`."""
-    left, text = round(seconds * 1000), ""
-    # 30d says more than 4w2d.
-    for unit, size in list(_UNITS.items())[1:]:
-        count, left = divmod(left, size)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
-
-
-def size_text(size: int) -> str:
-    """As a policy has it, exact: `512KiB`, `10MB`, `1000001B`."""
-    for unit in ("GiB", "GB", "MiB", "MB", "KiB", "kB"):
-        if size and size % _SIZES[unit] == 0:
-            return f"{size // _SIZES[unit]}{unit}"
-    return f"{size}B"
 
 
 def _duration(value: Any) -> Any:
@@ -80,23 +43,26 @@ def _duration(value: Any) -> Any:
     if not _DURATION_FORM.fullmatch(text):
         hint = f", not {text!r}" if text and not text.isdecimal() else f": {text}s or {text}m, say" if text else ""
         raise ValueError(f'a duration has a unit, as in "500ms", "5s", "1h30m" or "7d"{hint}')
-    return float(sum(Decimal(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text)) / 1000)
+    return float(sum(Decimal(count) * TIMES[unit] for count, unit in _DURATION_PART.findall(text)) / 1000)
 
 
 def _size(value: Any) -> Any:
     if isinstance(value, int):
         return value
     found = _SIZE_FORM.fullmatch(str(value))
-    octets = Decimal(found[1]) * _SIZES[found[2]] if found and found[2] else None
+    octets = Decimal(found[1]) * SIZES[found[2]] if found and found[2] else None
     if octets is None or octets != int(octets):
         raise ValueError(f'a size is bytes with their unit, as in "512KiB", "10MB" or "1GiB", not {str(value)!r}')
     return int(octets)
 
 
 def _rate(value: Any) -> Any:
-    if isinstance(value, Rate):
-        return value
-    found = _RATE_FORM.fullmatch(str(value))
+    return value if isinstance(value, Rate) else read_rate(str(value))
+
+
+def read_rate(text: str, unit: Unit = Unit.MESSAGES) -> Rate:
+    """A rate from its text; where that does not say what is counted, it is `unit`. Raises ValueError."""
+    found = _RATE_FORM.fullmatch(text)
     if found is None:
         raise ValueError(
             'a rate is a number, what is counted, and a span: "100 per 1h" (messages), "200 recipients per 1h" or '
@@ -104,16 +70,21 @@ def _rate(value: Any) -> Any:
         )
     counted = _COUNTED_FORM.fullmatch(found[1])
     if counted:
-        count, unit = int(counted[1]), RateUnit(f"{counted[2] or 'message'}s")
+        count, unit = int(counted[1]), Unit(f"{counted[2]}s") if counted[2] else unit
     else:
         try:
-            count, unit = _size(found[1]), RateUnit.BYTES
+            count, unit = _size(found[1]), Unit.BYTES
         except ValueError:
-            raise ValueError(f"{found[1]!r} is no number of messages, recipients or bytes (50MB)") from None
-    seconds = _duration(_EACH.get(found[2], found[2]))
-    if count < 1 or seconds <= 0:
+            units = "messages, recipients, failures, networks or bytes (50MB)"
+            raise ValueError(f"{found[1]!r} is no number of {units}") from None
+    span = round(_duration(_EACH.get(found[2], found[2])) * 1000)
+    if count < 1 or span <= 0:
         raise ValueError("a rate allows 1 at least, and its span is longer than nothing")
-    return Rate(count, unit, seconds)
+    if not TIMES["s"] <= span <= _LONGEST:
+        raise ValueError("the span of a rate is from 1s to 31d")
+    if unit.distinct and count > _MOST_DISTINCT:
+        raise ValueError(f"different {unit} are counted up to {_MOST_DISTINCT}")
+    return Rate(count, unit, span)
 
 
 def _plain_number(value: Any) -> str:

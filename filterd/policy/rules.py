@@ -1,10 +1,13 @@
 """The compiled policy: frozen, safe to share between threads and across fork."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from filterd.dmarc.org_domain import PublicSuffixes
+from filterd.limits.keys import Fold
+from filterd.limits.rate import Rate
 from filterd.mail.domain import Domain
 from filterd.mail.reply import Reply
 from filterd.mail.transaction import Stage
@@ -18,6 +21,8 @@ from filterd.policy.verdict import AddField, Disposition, PrefixSubject, Rewrite
 
 #: A fact in the text of a reply or a header field.
 FACT_FIELD = re.compile(r"\{([^{}]*)\}")
+#: What a limit's reply may name besides facts.
+LIMIT_FIELDS = ("limit.name", "limit.remaining", "limit.retry_after")
 
 
 class Action(StrEnum):
@@ -85,13 +90,40 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """The rates of one limit that are charged at one stage: `rule.stage`.
+
+    `rule` has its name, its condition (`when` without `exempt`), what it does, and whether it is carried out. `key` are
+    facts. `overrides` are other rates for the keys that have them; none means that nothing is counted.
+    """
+
+    rule: Rule
+    key: tuple[str, ...]
+    rates: tuple[Rate, ...]
+    reply: Reply | None = None
+    overrides: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)
+    fold: Fold = field(default_factory=Fold)
+    on_error: str = "skip"
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """All that its condition, key and reply name."""
+        named = FACT_FIELD.findall(self.reply.text) if self.reply else ()
+        return (*self.rule.condition.facts, *self.key, *(name for name in named if name not in LIMIT_FIELDS))
+
+    def rates_of(self, key: str) -> tuple[Rate, ...]:
+        return self.overrides.get(key, self.rates)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A policy that can be run.
 
     `rules` are those of each stage, in order. `checks` are those that a rule or the Authentication-Results field needs.
-    `facts` are the names that each stage's rules read. `digest` names this very text. `suffixes` is the public suffix
-    list, where DMARC is judged or compared by it. `sealer` is None where nothing is sealed. `envelope_only`: content is
-    not seen, and nothing here needs it. `shadow` is what judges the same mail beside, if anything does.
+    `facts` are the names that each stage's rules and limits read. `digest` names this very text. `suffixes` is the
+    public suffix list, where DMARC is judged or compared by it. `sealer` is None where nothing is sealed.
+    `envelope_only`: content is not seen, and nothing here needs it. `shadow` is what judges the same mail beside, if
+    anything does. `limits` are those that are charged at each stage.
     """
 
     settings: PolicyFile
@@ -107,6 +139,7 @@ class Policy:
     tests: tuple[PolicyTest, ...] = ()
     envelope_only: bool = False
     shadow: Candidate | None = None
+    limits: Mapping[Stage, tuple[Limit, ...]] = field(default_factory=lambda: dict.fromkeys(Stage, ()))
 
     @property
     def edits(self) -> frozenset[type[RuleEdit]]:
@@ -122,8 +155,8 @@ class Policy:
         return any(name.startswith(f"{group}.") for names in self.facts.values() for name in names)
 
     def judges(self, stage: Stage) -> bool:
-        """Whether any rule can decide at that stage."""
-        return bool(self.rules[stage])
+        """Whether any rule or limit can decide at that stage."""
+        return bool(self.rules[stage] or self.limits[stage])
 
     def needs_at(self, stage: Stage) -> frozenset[Check]:
         """The checks whose results rules of that stage read."""

@@ -17,10 +17,13 @@ from filterd.policy.field_types import (
     HostName,
     NameServer,
     Network,
+    Secret,
     SenderPattern,
     SocketAddress,
+    StateUrl,
     Workers,
 )
+from filterd.policy.limits_schema import LimitEntry
 from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
 from filterd.policy.quantities import Flag, Seconds, Size, Whole
 from filterd.policy.reputation import DnsblEntry, SpamdSection
@@ -70,6 +73,13 @@ class Server(Section):
     on_error: Literal["defer", "accept", "reject"] = Field(
         "defer", description="What becomes of a mail that filterd itself fails to judge."
     )
+    state: StateUrl | None = Field(
+        None,
+        description="What workers and machines share, such as what limits have counted: sqlite:/PATH for one machine, "
+        "redis://HOST:PORT, unix:///SOCKET, redis+sentinel://HOST:PORT,…/SERVICE or redis+cluster://HOST:PORT,… for "
+        "several (rediss for TLS). Without it each worker counts alone, in its memory.",
+    )
+    state_password: Secret | None = Field(None, description="The password of Redis, where the URL has none.")
 
     @field_validator("policy_service", "milter")
     @classmethod
@@ -244,7 +254,7 @@ class Decisions(Section):
         return self
 
 
-Named = RuleEntry | PolicyTestEntry
+Named = LimitEntry | RuleEntry | PolicyTestEntry
 
 
 class PolicyFile(Section):
@@ -281,12 +291,13 @@ class PolicyFile(Section):
         description="A second policy file, which judges the same mail from the same results. That is logged and "
         "counted, and never carried out. A relative path begins at the policy's folder.",
     )
+    limits: tuple[LimitEntry, ...] = Field((), max_length=100)
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
     tests: tuple[PolicyTestEntry, ...] = Field(
         (), max_length=MAX_TESTS, description="Mails and how they must end; a policy is used only if all of them do."
     )
 
-    @field_validator("rules", "tests")
+    @field_validator("limits", "rules", "tests")
     @classmethod
     def _names_are_unique(cls, entries: tuple[Named, ...], info: ValidationInfo) -> tuple[Named, ...]:
         names = [entry.name for entry in entries]

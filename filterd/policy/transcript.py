@@ -149,6 +149,9 @@ class Transcript:
         for word, rules in listed:
             if rules:
                 line[word] = ",".join(rules)
+        limits = self.limits()
+        if limits:
+            line["limits"] = "; ".join(dict.fromkeys(f"{name}: {told}" for name, _, told in limits[:_MAX_NAMED]))
         if self.fault:
             line["fault"] = self.fault
         if self.shadow:
@@ -191,6 +194,16 @@ class Transcript:
             (each.verdict.rule or "-", each.recipient)
             for each in self.judgements
             if each.recipient is not None and each.verdict.disposition.final
+        )
+
+    def limits(self) -> tuple[tuple[str, str, str], ...]:
+        """The limits that were passed, observed ones too: name, key, and how much of what was used up."""
+        steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
+        passed = (StepOutcome.FIRED, StepOutcome.OBSERVED)
+        return tuple(
+            (step.rule, str(facts["limit.key"]), step.note or "")
+            for step in steps
+            if step.outcome in passed and "limit.key" in (facts := dict(step.facts))
         )
 
     def not_evaluated(self) -> tuple[str, ...]:

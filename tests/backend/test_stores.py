@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from servers import redis
 from servers.milter_process import eventually, python_environment
 
@@ -341,7 +342,7 @@ def test_without_a_url_state_is_the_processs_own() -> None:
 def test_a_server_with_a_password() -> None:
     with redis.running("requirepass s3cret") as server:
         url = f"unix://{server.socket}"
-        assert open_store(url, "s3cret").reserve([charge("b")], T0)[0].fits
+        assert open_store(url, SecretStr("s3cret")).reserve([charge("b")], T0)[0].fits
         with pytest.raises(StoreError) as refused:
-            open_store(url, "wr0ng").reserve([charge("b")], T0)
+            open_store(url, SecretStr("wr0ng")).reserve([charge("b")], T0)
         assert "wr0ng" not in str(refused.value)
