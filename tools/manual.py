@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from filterd.policy import transcript_personal
 from filterd.policy.action_entries import ACTIONS
 from filterd.policy.conditions import FUNCTIONS
 from filterd.policy.facts import FACTS
@@ -62,7 +63,7 @@ FORMS = (
 )
 
 CONDITIONS = """Conditions are written in CEL, the Common Expression Language: comparisons (== != < <= > >=),
-&& || !, in, a ? b : c, the texts' methods startsWith, endsWith, contains, matches and size(), and the functions below.
+&& || !, in, a ? b : c, the texts' methods startsWith, endsWith, contains and size(), and the functions below.
 Facts are typed, and a condition is checked when the policy is loaded: a name that does not exist, or a word that a
 fact can never be, is an error. A condition that cannot be evaluated on a mail does not hold, and the trace says so."""
 
@@ -179,8 +180,12 @@ def actions() -> Iterator[str]:
 
 
 def functions() -> Iterator[str]:
-    for name, (doc, *_) in FUNCTIONS.items():
+    for name, doc in FUNCTIONS.items():
         yield item(name, doc[:1].upper() + doc[1:] + ".")
+
+
+def personal_data() -> str:
+    return (transcript_personal.__doc__ or "").split("\n\n")[1].strip()
 
 
 def page() -> Iterator[str]:
@@ -198,6 +203,7 @@ def page() -> Iterator[str]:
     yield from actions()
     yield ".SH WHAT CAN FAIL\nWhat becomes of mail where something could not be had:\n"
     yield from fallible()
+    yield f".SH PERSONAL DATA\nWhat \\fBdecisions.personal: false\\fR leaves out. {prose(personal_data())}\n"
     yield ".SH SEE ALSO\n\\fBfilterd check \\-\\-facts\\fR, \\fBfilterd schema\\fR, \\fBpostconf\\fR(5)\n"
 
 
