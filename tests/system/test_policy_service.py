@@ -39,9 +39,9 @@ class Place:
         self._dns = dns
 
     @contextmanager
-    def judged(self, *more: str, access: str = 'mode: "0666"') -> Iterator[Filterd]:
+    def judged(self, *more: str, access: str = 'mode: "0666"', server: str = "") -> Iterator[Filterd]:
         """Run filterd with both its services; it must neither report a fault of its own nor lose a worker."""
-        service = f'policy_service: ["unix:{self.postfix.milters}/policy"]'
+        service = f'policy_service: ["unix:{self.postfix.milters}/policy"], {server}'
         with Filterd(self.postfix.milters, policy(self._dns, *more), access=access, server=service) as filterd:
             yield filterd
             assert filterd.events("fault") == []
@@ -297,6 +297,53 @@ def test_a_worker_that_is_killed_and_a_reload_put_off_no_mail(alone: Place, reci
             filterd.wait_for("reloaded")
             assert rcpt(smtp, recipient)[1].endswith(b"refused by policy (all)")
         assert filterd.events("fault") == []
+
+
+LIMIT = """dmarc: { on_multiple_authors: skip }
+limits:
+- { name: burst, key: client.ip, rate: RATE, then: defer, reply: "450 4.7.1 {limit.remaining} of RATE left" }
+"""
+
+
+def test_recipients_are_charged_once_whoever_judges_them(place: Place, recipient: str, tmp_path: Path) -> None:
+    """Over one connection and over several, which all have one port here."""
+    limit = LIMIT.replace("RATE", "12 recipients per 1d")
+    with place.judged(limit, server=f'state: "sqlite:{tmp_path}/state.db"') as filterd:
+        for _ in range(3):
+            with place.postfix.connect(HONEST) as smtp:
+                for _ in range(2):
+                    assert smtp.sendmail(SENDER, [recipient, f"x-{recipient}"], MAIL) == {}
+        with place.postfix.connect(HONEST) as smtp:
+            code, text = rcpt(smtp, recipient)
+        with place.postfix.connect(STRANGER) as smtp:
+            assert rcpt(smtp, recipient)[0] == 250
+        filterd.wait_for("judged")
+
+    assert (code, text.rpartition(b"rejected: ")[2]) in (
+        (450, b"0 of 12 recipients per 1d left"),
+        (450, b"4.7.1 0 of 12 recipients per 1d left"),
+    )
+    assert len(place.postfix.maildir(recipient)) == 6
+
+
+def test_a_burst_is_put_off_and_the_next_window_lets_it_pass(place: Place, recipient: str, tmp_path: Path) -> None:
+    limit = LIMIT.replace("RATE", "2 recipients per 3s")
+    with (
+        place.judged(limit, server=f'state: "sqlite:{tmp_path}/state.db"'),
+        place.postfix.connect(HONEST) as smtp,
+    ):
+
+        def is_put_off() -> bool:
+            try:
+                smtp.sendmail(SENDER, [recipient], MAIL)
+            except smtplib.SMTPRecipientsRefused as refused:
+                code, text = refused.recipients[recipient]
+                assert (code, text.endswith(b"0 of 2 recipients per 3s left")) == (450, True)
+                return True
+            return False
+
+        eventually(is_put_off)
+        eventually(lambda: not is_put_off())
 
 
 def connections(path: Path) -> int:
