@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/policy_service.py [ROUNDS]
 
 Eight clients ask about a recipient each, wait for the answer, and ask again. Prints for each server how many questions
-it answered in a second, and what CPU time each took it, as medians of the rounds, and both as a multiple of filterd's.
+it answered in a second, and what CPU time each took it, as medians of the rounds, and both as a multiple of what
+filterd has with limits: the two that policyd-rate-limit has, in SQLite as well.
 Needs root, as both others give it up; all runs on loopback, in a temporary folder.
 """
 
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,11 +34,17 @@ from servers.policy_client import QUESTION
 from filterd.wire.access_policy import encode_request
 
 _CLIENTS, _QUESTIONS = 8, 4000
+_BASE = "filterd, limits"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _RULES = """rules:
 - { name: networks, when: 'client.ip.in_net("198.51.100.0/24") && !client.authenticated', then: reject }
 - { name: senders, when: 'envelope.sender_domain == "blocked.example"', then: reject }
 - { name: recipients, when: 'envelope.recipient == "no@example.net"', then: reject, reply: "550 5.1.1 nobody" }
+"""
+_LIMITS = """dmarc: { on_multiple_authors: skip }
+limits:
+- { name: minute, key: client.user, rate: 1000000 recipients per 1m, then: defer }
+- { name: day, key: client.user, rate: 10000000 recipients per 1d, then: defer }
 """
 _RATE_LIMIT = """debug: False
 user: nobody
@@ -116,9 +124,9 @@ def _children(task: Path) -> list[str]:
 
 
 @contextmanager
-def filterd(folder: Path) -> Iterator[tuple[int, Path]]:
-    server = f'policy_service: ["unix:{folder}/policy"]'
-    with FilterdProcess(folder, _RULES, server=server) as process:
+def filterd(folder: Path, policy: str = _RULES) -> Iterator[tuple[int, Path]]:
+    server = f'policy_service: ["unix:{folder}/policy"], state: "sqlite:{folder}/state.db"'
+    with FilterdProcess(folder, policy, server=server) as process:
         yield process.process.pid, folder / "policy"
 
 
@@ -154,7 +162,12 @@ def _running(program: list[str], environment: dict[str, str], path: Path) -> Ite
 
 
 Server = Callable[[Path], object]
-SERVERS = {"filterd": filterd, "policyd-rate-limit": policyd_rate_limit, "postgrey": postgrey}
+SERVERS = {
+    "filterd, rules": filterd,
+    "filterd, limits": partial(filterd, policy=_LIMITS),
+    "policyd-rate-limit": policyd_rate_limit,
+    "postgrey": postgrey,
+}
 
 
 def main(rounds: int) -> int:
@@ -176,7 +189,7 @@ def main(rounds: int) -> int:
     cost = {name: statistics.median(each) for name, each in costs.items()}
     print(f"{'':20}{'questions/s':>12}{'':>8}{'CPU each':>12}")
     for name in SERVERS:
-        share, factor = rate[name] / rate["filterd"], cost[name] / cost["filterd"]
+        share, factor = rate[name] / rate[_BASE], cost[name] / cost[_BASE]
         print(f"{name:20}{rate[name]:12.0f}{share:7.2f}x{cost[name] * 1e6:9.0f} us{factor:7.2f}x")
     return 0
 
