@@ -30,7 +30,7 @@ from filterd.policy.transcript import Transcript
 _MAX_MAIL = 256 * 1024 * 1024
 
 
-class _Address(click.ParamType[IPAddress]):
+class ClientAddress(click.ParamType[IPAddress]):
     name = "address"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> IPAddress:
@@ -43,7 +43,7 @@ class _Address(click.ParamType[IPAddress]):
 @click.command(name="explain")
 @click.argument("target", required=False)
 @click.option("-p", "--policy", "policy_file", type=click.Path(path_type=Path), help="The policy to judge by.")
-@click.option("--client-ip", type=_Address(), help="The client's address; 127.0.0.1 if you do not say.")
+@click.option("--client-ip", type=ClientAddress(), help="The client's address; 127.0.0.1 if you do not say.")
 @click.option("--helo", default="localhost", help="The name that the client gave itself.")
 @click.option("--sender", help="The envelope sender; <> for a bounce.")
 @click.option("--recipient", "recipients", multiple=True, help="A recipient; may be repeated.")
@@ -82,19 +82,21 @@ def command(
     if target is not None and (target == "-" or "/" in target or Path(target).exists()):
         if policy_file is None:
             raise click.UsageError("Missing option '-p' / '--policy'.")
-        policy = _policy(policy_file)
+        policy = used_policy(policy_file)
         mail = StoredMail(
             _read(target),
             Client(client_ip or ip_address("127.0.0.1")),
             helo,
-            _path(sender or "", "--sender"),
-            tuple(ForwardPath(each.text, each.mailbox) for each in (_path(each, "--recipient") for each in recipients)),
+            as_path(sender or "", "--sender"),
+            tuple(
+                ForwardPath(each.text, each.mailbox) for each in (as_path(each, "--recipient") for each in recipients)
+            ),
             user,
         )
         if client_ip is None:
             click.echo("no --client-ip: 127.0.0.1 is assumed, and may be trusted by the policy", err=True)
         _print(_judged(policy, mail, zone), as_json)
-    compiled = _policy(policy_file) if policy_file else None
+    compiled = used_policy(policy_file) if policy_file else None
     with closing(open_store(store, compiled)) as reader:
         if target is None:
             recipient = recipients[0] if recipients else None
@@ -118,7 +120,8 @@ def _replay(policy: Policy, seen: Transcript, as_json: bool) -> NoReturn:
     _print(found.transcript, as_json, found.unknown)
 
 
-def _policy(file: Path) -> Policy:
+def used_policy(file: Path) -> Policy:
+    """The policy; ends with 2 and all that is wrong where it cannot be used."""
     try:
         return load_policy(file)
     except PolicyErrors as error:
@@ -138,12 +141,19 @@ def _read(target: str) -> bytes:
     return data
 
 
-def _path(value: str, option: str) -> ReversePath:
+def as_path(value: str, option: str) -> ReversePath:
+    """The mail address that an option names. Raises click.BadParameter."""
     text = value.strip().removeprefix("<").removesuffix(">")
     try:
         return ReversePath(text, parse_path(text))
     except AddressError as error:
         raise click.BadParameter(f"{value!r} is no mail address: {error}", param_hint=f"'{option}'") from None
+
+
+def as_recipients(values: tuple[str, ...]) -> tuple[ForwardPath, ...]:
+    """The recipients that options name. Raises click.BadParameter."""
+    paths = [as_path(each, "--recipient") for each in values]
+    return tuple(ForwardPath(each.text, each.mailbox) for each in paths)
 
 
 def _print(transcript: Transcript, as_json: bool, unknown: tuple[str, ...] = ()) -> NoReturn:

@@ -176,6 +176,7 @@ class MailJudgement:
         return self._guarded(Stage.END_OF_HEADERS, lambda: self._recorded(seen))
 
     def _recorded(self, seen: Transcript) -> Verdict:
+        self._results = replace(self._results, spam=seen.results.spam)
         if seen.content is not None:
             verdict = self._content(seen.content.header)
             self.body(seen.content.body or b"")

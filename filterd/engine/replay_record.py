@@ -4,7 +4,7 @@ Nothing is guessed. A check that the record has is not run again; one that it la
 it needs, else its facts are unknown, and a rule for which that matters cannot be told.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from filterd.arc.verify import ArcCode, ArcResult, Hop
 from filterd.backend.recorded import RecordedResolver
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
+from filterd.dnsbl import DnsList, ListResult
 from filterd.engine.gather import Gather
 from filterd.engine.runtime import Clock, Runtime
 from filterd.engine.sealing import Sealed
@@ -24,7 +25,7 @@ from filterd.mail.header import Header
 from filterd.mail.message import Author
 from filterd.mail.reason import Reason
 from filterd.mail.transaction import ForwardPath, IPAddress, Stage, Transaction
-from filterd.policy.facts import Check
+from filterd.policy.facts import SCORE, Check
 from filterd.policy.rules import Mode, Policy
 from filterd.policy.transcript import Transcript
 from filterd.policy.verdict import StepOutcome, Verdict
@@ -84,10 +85,21 @@ def unknown(policy: Policy, transcript: Transcript) -> tuple[str, ...]:
         for step in steps
         if step.outcome is StepOutcome.CANNOT_TELL and modes.get(step.rule) is Mode.ENFORCE
     ]
+    if any(SCORE in names for names in policy.facts.values()):
+        why += [f"{check} was not run, and would count" for check in _not_scored(policy, transcript)]
     undecided = transcript.verdict.rule is None and not transcript.from_us
     if undecided and transcript.results.dmarc is None and policy.settings.dns.on_error != "skip":
         why.append("dmarc was not run")
     return tuple(dict.fromkeys(why))
+
+
+def _not_scored(policy: Policy, transcript: Transcript) -> tuple[Check, ...]:
+    """The checks that add to the score, and have no result."""
+    results, spamd = transcript.results, policy.settings.spamd
+    found = {Check.DNSBL: results.dnsbl, Check.DNSBL_AUTHOR: results.dnsbl_author, Check.SPAM: results.spam}
+    if transcript.from_us:
+        found = {Check.SPAM: results.spam} if spamd is not None and spamd.ours else {}
+    return tuple(check for check, result in found.items() if check in policy.checks and result is None)
 
 
 def _dialogue(session: MailSession, seen: Transcript) -> Stage | None:
@@ -139,11 +151,19 @@ def _forward(text: str) -> ForwardPath:
 
 
 class RecordedGather(Gather):
-    """The checks, as far as a record has their results. `noticed` are the names that were not asked, and told of."""
+    """The checks, as far as a record has their results. `noticed` are the names that were not asked, and told of.
 
-    def __init__(self, policy: Policy, seen: Transcript, asked: RecordedResolver) -> None:
+    `unknown` says of facts why the record has them not, where it is another server's word.
+    """
+
+    def __init__(
+        self, policy: Policy, seen: Transcript, asked: RecordedResolver, unknown: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(policy)
         self._seen, self._asked = seen, asked
+        self.unknown.update(unknown or {})
+        # Results that somebody else told are taken at their word, as what they were found by is not there.
+        self._told = unknown is not None
         self._header: Header | None = None
         self.noticed: set[str] = set()
 
@@ -172,6 +192,14 @@ class RecordedGather(Gather):
         if known is not None and self._judged(transaction):
             return known
         return self._asking(Check.IPREV, lambda: super(RecordedGather, self).iprev(transaction, resolver), transaction)
+
+    def dnsbl(
+        self, lists: tuple[DnsList, ...], transaction: Transaction, author: Author | None, resolver: Resolver
+    ) -> tuple[ListResult, ...] | None:
+        check = Check.DNSBL if author is None else Check.DNSBL_AUTHOR
+        run = super().dnsbl
+        client = transaction if author is None else None
+        return self._asking(check, lambda: run(lists, transaction, author, resolver), client)
 
     def dkim(self, resolver: Resolver) -> tuple[DkimResult, ...] | None:
         if self._seen.results.dkim is not None:
@@ -205,7 +233,7 @@ class RecordedGather(Gather):
     ) -> tuple[DmarcResult | None, DmarcResult | None]:
         """DMARC by the recorded answers, as the policies may differ in `dmarc.organizational_domain`."""
         known = self._seen.results.dmarc
-        if known is not None and known.reason is Reason.CHECK_FAILED:
+        if known is not None and (self._told or known.reason is Reason.CHECK_FAILED):
             return known, self._seen.results.dmarc_psl
         for check in (Check.SPF, Check.DKIM):
             if check in self.unknown:

@@ -8,6 +8,7 @@ and every text that cannot be told to be none of it. Domains, results, rules, nu
 from dataclasses import replace
 from ipaddress import ip_network
 
+from filterd.dnsbl import ListResult
 from filterd.mail.address import Mailbox
 from filterd.mail.domain import Domain
 from filterd.mail.header import Field
@@ -26,6 +27,7 @@ from filterd.policy.verdict import (
     RedirectTo,
     RemoveRecipient,
     RewriteField,
+    Scanned,
     Step,
     StepOutcome,
     Verdict,
@@ -59,6 +61,9 @@ def impersonal(transcript: Transcript) -> Transcript:
             results,
             spf=_spf(results.spf),
             spf_helo=_spf(results.spf_helo),
+            dnsbl=_lists(results.dnsbl),
+            dnsbl_author=_lists(results.dnsbl_author),
+            spam=replace(results.spam, fields=()) if results.spam else None,
             iprev=replace(results.iprev, name=None) if results.iprev else None,
             dkim=None
             if results.dkim is None
@@ -103,6 +108,10 @@ def _spf(spf: SpfResult | None) -> SpfResult | None:
     return replace(spf, explanation=None, detail=None) if spf else None
 
 
+def _lists(found: tuple[ListResult, ...] | None) -> tuple[ListResult, ...] | None:
+    return None if found is None else tuple(replace(each, subject=GONE) for each in found)
+
+
 def _judgement(judgement: Judgement) -> Judgement:
     recipient = GONE if judgement.recipient is not None else None
     return Judgement(judgement.stage, _verdict(judgement.verdict), recipient)
@@ -122,6 +131,8 @@ def _edit(edit: Edit) -> Edit:
             return replace(edit, value=GONE)
         case PrefixSubject():
             return replace(edit, text=GONE)
+        case Scanned():
+            return Scanned(())
         case AddRecipient() | RemoveRecipient() | RedirectTo() | ChangeSender():
             return replace(edit, address=GONE)
     return edit

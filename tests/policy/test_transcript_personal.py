@@ -4,6 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from filterd.dkim.verify import DkimCode, DkimResult
+from filterd.dnsbl import DnsList, ListCode, ListResult
 from filterd.lookup import Answer, Outcome
 from filterd.mail.address import Mailbox, parse_path
 from filterd.mail.domain import Domain
@@ -27,6 +28,7 @@ from filterd.policy.verdict import (
     StepOutcome,
     Verdict,
 )
+from filterd.spam import SpamCode, SpamResult
 from filterd.spf.check import SpfCode, SpfIdentity, SpfResult
 
 BANK = Domain.parse("bank.example")
@@ -66,6 +68,8 @@ WHOLE = Transcript(
     1,
     Results(
         SpfResult(SpfCode.FAIL, SpfIdentity.MAILFROM, BANK, "-all", "anna is not one of ours"),
+        dnsbl=(ListResult(DnsList(Domain.parse("dnsbl.example")), ListCode.LISTED, "192.0.2.7", ("127.0.0.2",)),),
+        spam=SpamResult(SpamCode.HAM, fields=(("X-Spam-Report", SECRET),)),
         dkim=(DkimResult(DkimCode.PASS, BANK, "anna@bank.example"),),
     ),
     (Judgement(Stage.RCPT, VERDICT, "anna@home.example"),),
