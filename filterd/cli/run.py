@@ -13,7 +13,7 @@ from filterd.daemon import log
 from filterd.daemon.listen import ListenError, listen, listen_all
 from filterd.daemon.master import Master
 from filterd.daemon.start import StartError, become, default_workers, listen_for_control, raise_file_limit
-from filterd.daemon.worker import live
+from filterd.daemon.worker import libmilter, live
 from filterd.engine.policy_tests import proven
 from filterd.engine.runtime import authserv_id
 from filterd.limits.state import StoreError
@@ -55,6 +55,8 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
         listeners = listen_all(server)
         control = listen_for_control(server)
         web = listen(server.http, server.socket.group, server.socket.mode) if server.http else None
+        if server.engine == "libmilter":
+            libmilter()
         become(server.user)
     except (PolicyErrors, StoreError, ListenError, StartError) as error:
         click.echo(str(error), err=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from math import inf
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from filterd.backend.decisions import DecisionWriter
 from filterd.backend.guarded_store import GuardedStore
@@ -35,6 +35,10 @@ from filterd.policy.rules import Policy
 from filterd.policy.transcript import Transcript
 from filterd.wire.access_policy import AccessPolicyError
 from filterd.wire.milter_codec import ProtocolError
+
+if TYPE_CHECKING:
+    from filterd.frontend.milter import MilterFrontend
+    from filterd.frontend.milter_listener import Door as LibmilterDoor
 
 #: Go, at the latest after the time that the master gives.
 GO_SOON = signal.SIGTERM
@@ -162,12 +166,20 @@ def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Recepti
         return NativeDoor(listener.socket, reception, seat, most, talk=AccessPolicy, full=full, stays=False)
     if policy.server.engine == "native":
         return NativeDoor(listener.socket, reception, seat, most, full=partial(_full, most))
-    # Only here: its C library, and the threads' habits that it brings along, are for those who ask for them.
+    frontend, door = libmilter()
+    frontend(reception).register()
+    return door(listener.socket)
+
+
+def libmilter() -> "tuple[type[MilterFrontend], type[LibmilterDoor]]":
+    """libmilter's front-end, loaded on need: its C library is for those who ask for it.
+
+    Whoever gives up root calls this before: the new user may not be let into the folder of Python's packages.
+    """
     from filterd.frontend.milter import MilterFrontend
     from filterd.frontend.milter_listener import Door as LibmilterDoor
 
-    MilterFrontend(reception).register()
-    return LibmilterDoor(listener.socket)
+    return MilterFrontend, LibmilterDoor
 
 
 def _full(most: int) -> None:

@@ -67,7 +67,9 @@ class Postfix:
         if address is not None:
             unmapped = f"IPV6:{address}" if ":" in address else address
             host = name or "[UNAVAILABLE]"
-            claims += [f"ADDR={unmapped}", f"NAME={host}", f"REVERSE_NAME={host}", "PORT=40000"]
+            # As in life, no two connections at once have one port.
+            port = smtp.sock.getsockname()[1] if smtp.sock is not None else 0
+            claims += [f"ADDR={unmapped}", f"NAME={host}", f"REVERSE_NAME={host}", f"PORT={port}"]
         if user is not None:
             claims.append(f"LOGIN={user}")
         if claims:

@@ -1,8 +1,10 @@
 """Debian's spamd, private to a test: its own port or socket, the rules of the package, no network tests."""
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 from servers.debian import free_port, unpacked
@@ -22,6 +24,10 @@ class SpamdServer:
         self.port = free_port()
         self.path = path
         self._folder = folder
+        self._home = Path(tempfile.mkdtemp(prefix="filterd-spamd-"))
+        # As root, spamd becomes nobody, who may not be let into the folder of the project.
+        self._home.chmod(0o755)
+        shutil.copytree(unpacked("spamassassin"), self._home / "spamassassin", symlinks=True)
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -31,9 +37,11 @@ class SpamdServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        shutil.rmtree(self._home)
 
     def start(self) -> None:
-        rules, program = unpacked("spamassassin"), unpacked("spamd") / "usr/sbin/spamd"
+        program = unpacked("spamd") / "usr/sbin/spamd"
+        rules = self._home / "spamassassin"
         where = [f"--socketpath={self.path}"] if self.path else ["-i", "127.0.0.1", "-p", str(self.port)]
         log = self._folder / "spamd.log"
         before = log.stat().st_size if log.exists() else 0
@@ -50,7 +58,7 @@ class SpamdServer:
                     "--max-children=2",
                     f"--configpath={rules}/usr/share/spamassassin",
                     f"--siteconfigpath={rules}/etc/spamassassin",
-                    f"--helper-home-dir={self._folder}",
+                    f"--helper-home-dir={self._home}",
                     "--syslog=stderr",
                     *(["--username=nobody"] if os.geteuid() == 0 else []),
                     *where,

@@ -306,7 +306,7 @@ limits:
 
 
 def test_recipients_are_charged_once_whoever_judges_them(place: Place, recipient: str, tmp_path: Path) -> None:
-    """Over one connection and over several, which all have one port here."""
+    """Over one connection and over several."""
     limit = LIMIT.replace("RATE", "12 recipients per 1d")
     with place.judged(limit, server=f'state: "sqlite:{tmp_path}/state.db"') as filterd:
         for _ in range(3):
