@@ -33,6 +33,8 @@ _told: dict[tuple[str, str], float] = {}
 
 # What every line of this process says besides.
 _context: dict[str, object] = {}
+# What makes a line of an event, in order.
+_processors: list[structlog.typing.Processor] = []
 
 
 class LogFormat(StrEnum):
@@ -47,14 +49,15 @@ def configure(form: LogFormat) -> None:
     render: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if form is LogFormat.LOGFMT:
         render = _logfmt
+    _processors[:] = [
+        structlog.processors.add_log_level,
+        _with_context,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _printable,
+        render,
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            _with_context,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _printable,
-            render,
-        ],
+        processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger("info"),
         logger_factory=_Lines,
         cache_logger_on_first_use=True,
@@ -88,8 +91,11 @@ def fault(where: str, exception: BaseException, **facts: object) -> None:
 
 
 def decision(line: Mapping[str, object]) -> None:
-    """One mail in one line."""
-    structlog.get_logger().info("judged", **line)
+    """One mail in one line: as `info`, without the layers of structlog above its processors, which cost a third."""
+    event: Any = {**line, "event": "judged"}
+    for process in _processors:
+        event = process(None, "info", event)
+    _Lines().msg(event)
 
 
 def judged(transcript: Transcript) -> None:

@@ -5,8 +5,9 @@ not published is not decided here.
 """
 
 from enum import StrEnum
+from functools import lru_cache
 
-from filterd.dkim.key_record import parse_key_record
+from filterd.dkim.key_record import KeyRecord, parse_key_record
 from filterd.dkim.sign import SigningKey
 from filterd.dkim.signature import KeyedSignature
 from filterd.dkim.verify import DkimCode, Fault, key_fault, key_records
@@ -32,7 +33,7 @@ def published(key: SigningKey, domain: Domain, selector: str, resolver: Resolver
     records = key_records(signing.key_name, resolver)
     if isinstance(records, Fault):
         return (Published.UNKNOWN if records.code is DkimCode.TEMPERROR else Published.NO), records.reason
-    public = parse_key_record(key.public_record().encode("ascii")).key
+    public = _record(key).key
     same = [record for record in records if record.key == public]
     if not same:
         return Published.NO, Reason.DKIM_KEY_OTHER
@@ -40,3 +41,9 @@ def published(key: SigningKey, domain: Domain, selector: str, resolver: Resolver
     if None in faults:
         return Published.YES, None
     return Published.NO, next(fault.reason for fault in faults if fault)
+
+
+# The same few keys, for every mail.
+@lru_cache(maxsize=1024)
+def _record(key: SigningKey) -> KeyRecord:
+    return parse_key_record(key.public_record().encode("ascii"))

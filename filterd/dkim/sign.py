@@ -199,9 +199,10 @@ def sign_field(name: bytes, tokens: Sequence[str], signed: Callable[[Field], byt
     `signed` gives the octets to sign, from the field as it is with b= empty.
     """
     tokens = [*tokens, " b="]
-    signature = key.sign(signed(Field(name, _fold(name, tokens))))
-    text = b64encode(signature).decode("ascii")
-    return Field(name, _fold(name, [*tokens, *(text[i : i + 70] for i in range(0, len(text), 70))]))
+    unsigned, width = _fold(tokens, len(name) + 1)
+    text = b64encode(key.sign(signed(Field(name, unsigned)))).decode("ascii")
+    signature, _ = _fold([text[i : i + 70] for i in range(0, len(text), 70)], width)
+    return Field(name, unsigned + signature)
 
 
 def _identity(auid: str, domain: Domain) -> str:
@@ -220,13 +221,16 @@ def _quoted(found: re.Match[str]) -> str:
     return f"={ord(found[0]):02X}"
 
 
-def _fold(name: bytes, tokens: Iterable[str]) -> bytes:
-    """Lines of at most 78 octets (RFC 5322 2.1.1) with breaks between tokens, as far as tokens are that short."""
-    width, folded = len(name) + 1, []
+def _fold(tokens: Iterable[str], width: int) -> tuple[bytes, int]:
+    """Lines of at most 78 octets (RFC 5322 2.1.1) with breaks between tokens, as far as tokens are that short.
+
+    `width` is that of the line which they go on; also returns how wide the last line then is.
+    """
+    folded = []
     for token in tokens:
-        size = len(token.encode("utf-8"))
+        size = len(token) if token.isascii() else len(token.encode("utf-8"))
         if width + size > _LINE:
             token, width = "\r\n\t" + token.lstrip(" "), 1
         folded.append(token)
         width += size
-    return "".join(folded).encode("utf-8")
+    return "".join(folded).encode("utf-8"), width

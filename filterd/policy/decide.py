@@ -84,9 +84,9 @@ def whose(policy: Policy, facts: Facts) -> bool:
 
 def try_rule(rule: Rule, facts: Facts, values: Values) -> Step:
     """Whether the rule's condition holds, on values for at least its facts."""
-    read = tuple((name, values[name]) for name in rule.condition.facts)
     if facts.from_us and rule.judges_strangers:
         return Step(rule.name, StepOutcome.NOT_APPLICABLE, note="mail from us")
+    read = tuple((name, values[name]) for name in rule.condition.facts)
     # A field that the mail does not have is known not to be there.
     missing = [name for name, value in read if value is None and (facts.header is None or name[-1] != ")")]
     try:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.limits.keys import Fold
@@ -86,7 +87,13 @@ class Rule:
     @property
     def judges_strangers(self) -> bool:
         """Whether it names a fact that is never found out about mail from us."""
-        return any(FACTS[name].check not in (None, Check.SPAM) for name in self.condition.facts)
+        return _judge_strangers(self.condition.facts)
+
+
+# Asked of every rule for every mail from us.
+@lru_cache(maxsize=4096)
+def _judge_strangers(facts: tuple[str, ...]) -> bool:
+    return any(FACTS[name].check not in (None, Check.SPAM) for name in facts)
 
 
 @dataclass(frozen=True, slots=True)
