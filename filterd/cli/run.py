@@ -73,9 +73,16 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     count = workers or server.workers or default_workers()
     if server.state is None and count > 1 and any(policy.limits.values()):
         log.warning("each worker counts alone, so limits let more pass; server.state is shared", workers=count)
-    load = partial(_load, file)
+    load = partial(_load_anew, file)
     sys.exit(Master(policy, load, live, listeners, count, control=control, web=web).run())
 
 
 def _load(file: Path) -> Policy:
     return proven(load_policy(file))
+
+
+def _load_anew(file: Path) -> Policy:
+    """As at the start: a store that workers could not open is told of before they try."""
+    policy = _load(file)
+    open_store(policy.server.state, policy.server.state_password).close()
+    return policy

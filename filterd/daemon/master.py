@@ -25,6 +25,7 @@ from filterd.daemon.signals import ALL, Signals
 from filterd.daemon.status import Past, State, exposition, status
 from filterd.daemon.tally import Tally
 from filterd.daemon.worker import GO_SOON, GO_WHEN_DONE, Start, work
+from filterd.limits.state import StoreError
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.rules import Policy
 
@@ -270,6 +271,10 @@ class Master:
             for each in errors.errors:
                 log.error("policy", error=str(each))
             self._reloaded(Outcome.REFUSED, [str(each) for each in errors.errors])
+            return
+        except StoreError as error:
+            log.error("policy", error=f"server.state: {error}")
+            self._reloaded(Outcome.REFUSED, [f"server.state: {error}"])
             return
         except Exception as error:  # noqa: BLE001 - a fault in the new policy's loading must not cost the old one
             log.fault("reload", error)

@@ -59,7 +59,7 @@ def rejudge(policy: Policy, authserv_id: str, seen: Transcript) -> Rejudged:
         return gathers[-1]
 
     clock = Clock(now=lambda: seen.at, monotonic=lambda: 0.0)
-    runtime = Runtime(policy, authserv_id, lambda _: asked, taken.append, clock, gather=gather)
+    runtime = Runtime(policy.without_limits(), authserv_id, lambda _: asked, taken.append, clock, gather=gather)
     session = MailSession(runtime, seen.transaction.id)
     ended = _dialogue(session, seen)
     session.close()
@@ -71,9 +71,16 @@ def rejudge(policy: Policy, authserv_id: str, seen: Transcript) -> Rejudged:
     transcript = replace(taken[-1], transaction=transaction)
     noticed = [name for each in gathers for name in each.noticed]
     unasked = [name for name in asked.unasked if name not in noticed]
-    return Rejudged(
-        transcript, unknown(policy, transcript) + tuple(f"dns for {name} was not asked" for name in unasked)
-    )
+    why = unknown(policy, transcript) + tuple(f"dns for {name} was not asked" for name in unasked)
+    return Rejudged(transcript, why + _limited(seen))
+
+
+def _limited(seen: Transcript) -> tuple[str, ...]:
+    """The mail was not seen as it would have been, where a limit has ended it; and limits are not asked again."""
+    steps = (step for judgement in seen.judgements for step in judgement.verdict.steps)
+    limits = {step.rule for step in steps if any(name == "limit.key" for name, _ in step.facts)}
+    decided = {judgement.verdict.rule for judgement in seen.judgements} & limits
+    return tuple(f"limits are not asked again, and {name} had decided" for name in sorted(filter(None, decided)))
 
 
 def unknown(policy: Policy, transcript: Transcript) -> tuple[str, ...]:

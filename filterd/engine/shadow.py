@@ -1,7 +1,8 @@
 """What a mail would have come to by the policy in shadow: its rules over the facts and results that were found anyway.
 
 No check is run for its sake, so that it costs the MTA no more than its evaluation: where it names what was not found
-out, the answer is "cannot tell", never a guess. Pure.
+out, the answer is "cannot tell", never a guess. Limits are left out, as asking the candidate's would charge the mail:
+of what a limit of the live policy has decided, nothing can be told. Pure.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ def judge_in_shadow(
     found = _judgements(candidate, stage, own_facts, offered, own_results)
     before = conclusion(judgements, live.settings, results)
     after = conclusion(found, candidate.settings, own_results)
+    limit = _limit_that_decided(live, judgements)
+    if limit is not None:
+        return Shadow(candidate.digest, Divergence.CANNOT_TELL, _fate(before, whole=False), Fate(rule=limit))
     was, would = (_fate(verdict, whole=stage is Stage.END_OF_MESSAGE) for verdict in (before, after))
     divergence, was, would = _compared(was, would, judgements, found)
     if divergence is Divergence.SAME and not before.disposition.final and _edits(before) != _edits(after):
@@ -106,6 +110,12 @@ def _results(candidate: Policy, live: Policy, facts: Facts, results: Results) ->
         # Another client would have been judged.
         results = replace(results, spf=None, spf_helo=None, iprev=None, dmarc=None)
     return results
+
+
+def _limit_that_decided(live: Policy, judgements: Sequence[Judgement]) -> str | None:
+    """The limit that the mail, or a recipient, was refused or set aside by, if any."""
+    names = {limit.rule.name for limits in live.limits.values() for limit in limits}
+    return next((each.verdict.rule for each in judgements if each.verdict.rule in names), None)
 
 
 def _compared(

@@ -113,28 +113,44 @@ class ListFile:
         self._networks[bits].setdefault(length, set()).add(number >> (bits - length))
 
 
+class FileDigests:
+    """Files that are read for a policy, and what tells them from others. `read` raises ValueError."""
+
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        self._read = read
+        self._found: dict[str, str] = {}
+
+    def read(self, file: str) -> bytes:
+        """Raises ValueError."""
+        octets = self._read(file)
+        self._found[file] = sha256(octets).hexdigest()
+        return octets
+
+    def digests(self) -> list[str]:
+        """In the order of the files' names."""
+        return [digest for _, digest in sorted(self._found.items())]
+
+
 class Lists:
     """The list files of a policy, each read once. `read` raises ValueError."""
 
     def __init__(self, read: Callable[[str], bytes]) -> None:
-        self._read = read
+        self._files = FileDigests(read)
         self._found: dict[str, ListFile] = {}
-        self._digests: dict[str, str] = {}
 
     def find(self, file: str) -> ListFile:
         """Raises ListFileError, and ValueError where it cannot be read."""
         if file not in self._found:
-            octets = self._read(file)
+            octets = self._files.read(file)
             try:
                 self._found[file] = ListFile(octets.decode())
             except UnicodeDecodeError:
                 raise ValueError(f"{file} is not UTF-8 text") from None
-            self._digests[file] = sha256(octets).hexdigest()
         return self._found[file]
 
     def digests(self) -> list[str]:
         """What tells these lists from others."""
-        return [digest for _, digest in sorted(self._digests.items())]
+        return self._files.digests()
 
 
 def _domain(text: str) -> str:

@@ -13,7 +13,7 @@ from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.field_types import ReadSecret, no_secrets
 from filterd.policy.limits_load import limit_names, load_limits
-from filterd.policy.list_file import Lists
+from filterd.policy.list_file import FileDigests, Lists
 from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
 from filterd.policy.nodes import Document, ReadInclude, no_includes
@@ -79,7 +79,8 @@ def load(
     rules += [load_rule(document, index, entry, lists.find, faults) for index, entry in entries]
     rules += score_rules(document, settings.score, faults)
     names = [rule.name for rule in rules] + broken_rules(document, entries, lists.find, faults)
-    limits = load_limits(document, settings.limits, names, lists.find, read_file, faults)
+    overrides = FileDigests(read_file)
+    limits = load_limits(document, settings.limits, names, lists.find, overrides.read, faults)
     tests = load_tests(document, settings.tests, names + limit_names(document), read_file, faults)
     if faults:
         raise PolicyErrors(faults)
@@ -91,7 +92,9 @@ def load(
         for stage in Stage
     }
     facts = {stage: tuple(sorted(names)) for stage, names in named.items()}
-    digest = hashlib.sha256("\0".join([*document.texts, *lists.digests()]).encode()).hexdigest()[:12]
+    digest = hashlib.sha256("\0".join([*document.texts, *lists.digests(), *overrides.digests()]).encode()).hexdigest()[
+        :12
+    ]
     read = {check for names in facts.values() for name in names if (check := FACTS[name].check)}
     trusted_sealers = frozenset(map(Domain.parse, settings.arc.trusted_sealers))
     checks = _REPORTED | read | _configured(settings)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -156,6 +156,10 @@ class Policy:
     @property
     def server(self) -> Server:
         return self.settings.server
+
+    def without_limits(self) -> "Policy":
+        """For mail that is judged offline: nobody is charged for it, and what was counted is not known."""
+        return replace(self, limits=dict.fromkeys(Stage, ()))
 
     def names(self, group: str) -> bool:
         """Whether any rule names a fact of a group, such as `trusted`."""

@@ -30,7 +30,9 @@ class Divergence(StrEnum):
     VERDICT = "verdict"  #: what becomes of the mail
     RECIPIENTS = "recipients"  #: which recipients are refused alone
     EDITS = "edits"  #: what is changed of the mail
-    CANNOT_TELL = "cannot-tell"  #: a rule of the candidate names what was not found out about this mail
+    CANNOT_TELL = (
+        "cannot-tell"  #: a rule of the candidate names what was not found out about this mail, or a limit has decided
+    )
     FAILED = "failed"  #: the candidate could not be asked, by a fault of ours; `fault` has it
 
 

@@ -225,3 +225,13 @@ def test_whoever_is_slow_or_hostile_holds_up_nobody(daemon: FilterdProcess, tmp_
 def test_two_daemons_in_one_folder_both_begin(daemon: FilterdProcess, tmp_path: Path) -> None:
     with FilterdProcess(tmp_path, address=f"unix:{tmp_path}/other") as second:
         assert "there is no control socket" in second.log()
+
+
+def test_a_reload_to_a_state_that_cannot_be_opened_is_refused(daemon: FilterdProcess, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(policy.read_text().replace("workers: 2", 'workers: 2, state: "redis+sentinel://127.0.0.1:1"'))
+    found = filterd("reload", "-p", policy)
+
+    assert found.returncode == 1
+    assert found.stdout.startswith("refused: generation 1 is in force")
+    assert "server.state: the URL cannot be used: behind the Sentinels stands the service" in found.stderr

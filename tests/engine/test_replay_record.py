@@ -155,3 +155,13 @@ def test_dmarc_needs_its_answers(change: Callable[[Transcript], Transcript]) -> 
     found = rejudge(policy(rule('dmarc.result == "fail"')), HOST, change(record(policy())))
 
     assert found.unknown == ("dns for _dmarc.bank.example was not asked",)
+
+
+def test_limits_are_not_asked_again() -> None:
+    limited = policy(more="limits: [{ name: tiny, key: client.ip, rate: 1 B per 1h }]")
+    seen = record(limited)
+    assert seen.verdict.rule == "tiny"
+
+    assert rejudge(limited, HOST, seen).unknown == ("limits are not asked again, and tiny had decided",)
+    found = rejudge(limited, HOST, record(policy()))
+    assert (found.transcript and found.transcript.verdict.disposition, found.unknown) == (Disposition.CONTINUE, ())

@@ -157,3 +157,12 @@ def test_a_mail_that_we_failed_to_judge_is_not_compared(monkeypatch: pytest.Monk
 
     assert desk.transcripts[-1].verdict.rule == "server.on_error"
     assert desk.word() is None
+
+
+def test_of_what_a_limit_has_decided_nothing_can_be_told() -> None:
+    limit = "limits: [{ name: few, key: envelope.sender, rate: 1 messages per 1h, then: hold }]"
+    desk = Desk(limit, limit)
+    desk.send()
+    assert desk.word() == "same"
+    desk.send()
+    assert desk.word() == "cannot-tell:few"

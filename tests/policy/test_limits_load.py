@@ -112,3 +112,10 @@ def test_where_state_is_kept(state: str) -> None:
 def test_where_it_is_not(state: str) -> None:
     with pytest.raises(PolicyErrors, match=r"p\.yaml:2:11: server\.state: state is kept in sqlite:/PATH"):
         load(f'version: 1\nserver: {{ state: "{state}" }}', "p.yaml")
+
+
+def test_overrides_are_part_of_the_digest() -> None:
+    def digest(overrides: bytes) -> str:
+        return load(f"version: 1\nlimits: [{{ {VALID}, overrides: vip }}]", "p", read_file=lambda _: overrides).digest
+
+    assert digest(b"anna: unlimited\n") == digest(b"anna: unlimited\n") != digest(b"anna: 5 per 1h\n")
