@@ -10,7 +10,7 @@ import click
 
 from filterd.backend.policy_files import load_policy
 from filterd.cli.check_tests import check_tests, tests_mapping
-from filterd.cli.check_warnings import machine_warnings, meant_otherwise
+from filterd.cli.check_warnings import machine_warnings, meant_otherwise, shadow_warnings
 from filterd.engine.policy_tests import PolicyTestResult
 from filterd.mail.transaction import Stage
 from filterd.policy.action_entries import ACTIONS
@@ -46,7 +46,7 @@ def command(policy: Path | None, facts: bool, tests: bool, word: str | None, as_
             click.echo(json.dumps({"errors": list(map(asdict, error.errors))}, indent=2))
         sys.exit(1)
     warnings = [*meant_otherwise(policy, compiled), *machine_warnings(policy, compiled)]
-    warnings += [*(compiled.shadow.errors if compiled.shadow else ())]
+    warnings += shadow_warnings(compiled, tests=tests)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if not as_json:

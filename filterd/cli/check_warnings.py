@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path as File
 
 from filterd.backend.policy_files import read_document
+from filterd.engine.policy_tests import failures
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.nodes import Path
 from filterd.policy.rules import Policy
@@ -26,6 +27,14 @@ def machine_warnings(path: File, policy: Policy) -> list[PolicyError]:
 def meant_otherwise(path: File, policy: Policy) -> list[PolicyError]:
     """What is hardly meant as it is written."""
     return _placed(path, list(warnings(policy)))
+
+
+def shadow_warnings(policy: Policy, *, tests: bool) -> list[PolicyError]:
+    """What is wrong with the policy in shadow, which keeps nobody from using this one; if `tests`, by its own, too."""
+    shadow = policy.shadow
+    if shadow is None:
+        return []
+    return [*shadow.errors, *(failures(shadow.policy) if tests and shadow.policy is not None else ())]
 
 
 def _placed(path: File, problems: list[tuple[Path, str]]) -> list[PolicyError]:

@@ -24,9 +24,11 @@ from filterd.mail.address import parse_path
 from filterd.mail.domain import Domain
 from filterd.mail.header import Field, Header
 from filterd.mail.message import author_of, split
+from filterd.mail.reason import Reason
 from filterd.mail.transaction import Client, ForwardPath, ReversePath
-from filterd.policy.policy_tests import Given, MailParts, Method, PolicyTest, Seen
+from filterd.policy.policy_tests import Given, GivenSpam, MailParts, Method, PolicyTest, Seen
 from filterd.policy.signers import Signers
+from filterd.spam import SpamCode, SpamResult
 
 _SELECTOR, _SEALING_SELECTOR = "policytest", "policytest-arc"
 _TTL = 300
@@ -55,6 +57,29 @@ class Made:
 
     mail: StoredMail
     resolver: Resolver
+
+
+class Foretold:
+    """A scanner that says of every mail what the test has it say."""
+
+    def __init__(self, said: GivenSpam) -> None:
+        self._said = said
+
+    def begin(self, mail: bytes, user: str | None) -> "Foretold":
+        """Whatever the mail is."""
+        return self
+
+    def result(self) -> SpamResult:
+        said = self._said
+        if said.fails:
+            return SpamResult(SpamCode.TEMPERROR, reason=Reason.SPAM_UNAVAILABLE)
+        spam = said.score >= said.threshold
+        # As SpamAssassin writes them by default.
+        tests = ",".join(said.symbols) or "none"
+        status = f"{'Yes' if spam else 'No'}, score={said.score:.1f} required={said.threshold:.1f} tests={tests}"
+        fields = (("X-Spam-Flag", "YES"),) * spam + (("X-Spam-Status", status),)
+        code = SpamCode.SPAM if spam else SpamCode.HAM
+        return SpamResult(code, said.score, said.threshold, said.symbols, fields, "the test")
 
 
 def made(test: PolicyTest, own: Signers, keys: ThrowAwayKeys) -> Made:

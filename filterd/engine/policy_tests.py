@@ -1,4 +1,4 @@
-"""Run a policy's own tests: by the engine that judges live mail, with a DNS, a clock and keys of the test's own.
+"""Run a policy's own tests: by the engine that judges live mail, with DNS, clock and state of the test's own.
 
 Asks no network and opens no file, and is bounded: each test by the sizes that its schema allows, all of them by
 `MAX_SECONDS`.
@@ -17,13 +17,14 @@ from filterd.engine.changes import (
     InsertField,
 )
 from filterd.engine.finish import Finished
-from filterd.engine.made_mail import Made, MadeMailError, ThrowAwayKeys, made
+from filterd.engine.made_mail import Foretold, Made, MadeMailError, ThrowAwayKeys, made
 from filterd.engine.networks import within
 from filterd.engine.replay import judge
 from filterd.engine.runtime import Clock, Runtime
+from filterd.engine.state_before import StateBefore
 from filterd.mail.encoded_word import shown
 from filterd.mail.message import author_of, split
-from filterd.policy.errors import PolicyErrors
+from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import Facts, FactValue
 from filterd.policy.load_tests import NO_RULE, fact_of
 from filterd.policy.policy_tests import Expect, PolicyTest
@@ -82,14 +83,19 @@ def run_tests(
 def proven(policy: Policy) -> Policy:
     """The policy, if all its tests hold, without them: workers need not carry their mails. Raises PolicyErrors with one
     error for each that does not hold."""
-    failed = [
+    failed = failures(policy)
+    if failed:
+        raise PolicyErrors(failed)
+    return replace(policy, tests=())
+
+
+def failures(policy: Policy) -> list[PolicyError]:
+    """One error for each of the policy's tests that does not hold."""
+    return [
         each.test.error(f"the test {each.test.name!r} fails: {each.problem}")
         for each in run_tests(policy, policy.tests)
         if not each.passed
     ]
-    if failed:
-        raise PolicyErrors(failed)
-    return replace(policy, tests=())
 
 
 def _run(policy: Policy, test: PolicyTest, keys: ThrowAwayKeys) -> PolicyTestResult:
@@ -100,7 +106,17 @@ def _run(policy: Policy, test: PolicyTest, keys: ThrowAwayKeys) -> PolicyTestRes
     transcripts: list[Transcript] = []
     clock = Clock(now=lambda: test.given.clock, monotonic=lambda: 0.0)
     name = policy.settings.identity.authserv_id or AUTHSERV_ID
-    finished = judge(Runtime(policy, name, lambda _: given.resolver, transcripts.append, clock), given.mail)
+    scanner = Foretold(test.given.spam) if test.given.spam is not None else None
+    runtime = Runtime(
+        policy,
+        name,
+        lambda _: given.resolver,
+        transcripts.append,
+        clock,
+        store=StateBefore(test.given.used),
+        scanner=scanner,
+    )
+    finished = judge(runtime, given.mail)
     if not transcripts:
         return PolicyTestResult(test, trouble="filterd has judged no mail")
     transcript = transcripts[-1]

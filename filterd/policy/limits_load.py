@@ -49,10 +49,12 @@ def load_limits(
     ]
 
 
-def limit_names(document: Document) -> list[str]:
-    """The names of all limits, those included that the schema refuses."""
+def counted_units(document: Document, entries: Sequence[LimitEntry]) -> dict[str, frozenset[Unit]]:
+    """What all limits count, by their names; nothing is known of those that the schema refuses."""
     items = document.keys(("limits",))
-    return [str(item.get("name")) for item in (items if isinstance(items, list) else ()) if isinstance(item, dict)]
+    written = [item for item in (items if isinstance(items, list) else ()) if isinstance(item, dict)]
+    known = {each.name: frozenset(rate.unit for rate in each.rate) for each in entries}
+    return {str(item.get("name")): frozenset() for item in written} | known
 
 
 def _limit(

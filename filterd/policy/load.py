@@ -12,7 +12,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.field_types import ReadSecret, no_secrets
-from filterd.policy.limits_load import limit_names, load_limits
+from filterd.policy.limits_load import counted_units, load_limits
 from filterd.policy.list_file import FileDigests, Lists
 from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
 from filterd.policy.load_tests import ReadFile, load_tests
@@ -81,7 +81,9 @@ def load(
     names = [rule.name for rule in rules] + broken_rules(document, entries, lists.find, faults)
     overrides = FileDigests(read_file)
     limits = load_limits(document, settings.limits, names, lists.find, overrides.read, faults)
-    tests = load_tests(document, settings.tests, names + limit_names(document), read_file, faults)
+    counted = counted_units(document, settings.limits)
+    scanned = settings.spamd is not None
+    tests = load_tests(document, settings.tests, names, counted, read_file, faults, scanned=scanned)
     if faults:
         raise PolicyErrors(faults)
     staged = {stage: tuple(rule for rule in rules if rule.stage is stage) for stage in Stage}

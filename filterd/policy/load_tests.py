@@ -4,10 +4,11 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from filterd.limits.rate import Unit, size_text
 from filterd.policy.errors import PolicyError
 from filterd.policy.facts import FACTS, Fact, FactType
 from filterd.policy.nodes import Document, Path
-from filterd.policy.policy_tests import PolicyTest, PolicyTestEntry
+from filterd.policy.policy_tests import PolicyTest, PolicyTestEntry, Used
 
 _NUMBERS = {FactType.INT: re.compile(r"\d{1,18}"), FactType.DOUBLE: re.compile(r"-?\d{1,9}(\.\d{1,9})?")}
 #: What `rule` says where no rule decided.
@@ -15,6 +16,8 @@ NO_RULE = "none"
 #: What decides besides rules (`engine.fallback`).
 NOT_RULES = (
     "dns.on_error",
+    "dnsbl.on_error",
+    "spamd.on_error",
     "server.on_error",
     "sign.on_unpublished",
     "sign.failed",
@@ -30,14 +33,25 @@ def load_tests(
     document: Document,
     entries: Iterable[PolicyTestEntry],
     rules: Iterable[str],
+    limits: Mapping[str, frozenset[Unit]],
     read_file: ReadFile,
     faults: list[PolicyError],
+    *,
+    scanned: bool = False,
 ) -> tuple[PolicyTest, ...]:
-    """The tests; `rules` are the names of all rules. What is wrong with them joins `faults`."""
-    known = frozenset(rules)
-    return tuple(
-        _test(document, ("tests", index), entry, known, read_file, faults) for index, entry in enumerate(entries)
-    )
+    """The tests. What is wrong with them joins `faults`.
+
+    `rules` are the names of all rules, `limits` what each limit counts, `scanned` whether a scanner is asked at all.
+    """
+    known = frozenset((*rules, *limits))
+    tests = []
+    for index, entry in enumerate(entries):
+        path: Path = ("tests", index)
+        tests.append(_test(document, path, entry, known, read_file, faults))
+        _check_used(document, (*path, "given", "used"), entry.given.used, limits, faults)
+        if entry.given.spam is not None and not scanned:
+            faults.append(document.error((*path, "given", "spam"), "nobody asks spamd: there is no section `spamd`"))
+    return tuple(tests)
 
 
 def fact_of(name: str) -> Fact | None:
@@ -77,6 +91,31 @@ def _test(
         refer(("expect", "recipients", recipient), _unknown("recipient", recipient, set(given.recipients)))
     message, zone = read(("message",), given.message.file), read(("dns",), given.dns.file)
     return PolicyTest(entry.name, given, expect, document.error((*path, "name"), ""), message, zone)
+
+
+def _check_used(
+    document: Document,
+    path: Path,
+    used: Mapping[str, tuple[Used, ...]],
+    limits: Mapping[str, frozenset[Unit]],
+    faults: list[PolicyError],
+) -> None:
+    for name, parts in used.items():
+        problem = _unknown("limit", name, frozenset(limits))
+        # What a limit counts is not known where it is wrong itself.
+        if problem is None and (counted := limits[name]):
+            problem = next((found for each in parts if (found := _uncounted(name, each, counted))), None)
+        if problem is not None:
+            faults.append(document.error((*path, name), problem))
+
+
+def _uncounted(name: str, used: Used, counted: frozenset[Unit]) -> str | None:
+    words = ", ".join(sorted(counted))
+    if used.unit is None and len(counted) > 1:
+        return f"{name} counts {words}; write {used.count} {min(counted)}, say"
+    if used.unit is None and Unit.BYTES in counted:
+        return f"{name} counts bytes; write {size_text(used.count)}, say"
+    return f"{name} counts {words}, not {used.unit}" if used.unit not in (None, *counted) else None
 
 
 def _unknown(what: str, name: str, known: frozenset[str] | set[str]) -> str | None:

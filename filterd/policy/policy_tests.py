@@ -14,9 +14,11 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from filterd.limits.rate import Unit
 from filterd.mail.address import AddressError, parse_path
 from filterd.policy.errors import PolicyError
 from filterd.policy.field_types import HostName
+from filterd.policy.quantities import Flag, Number, read_counted
 from filterd.policy.section import Section
 
 #: A policy with more tests is refused; so are larger files of a test.
@@ -81,6 +83,34 @@ def _field_name(value: Any) -> Any:
     return value
 
 
+def _symbol(value: Any) -> Any:
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,80}", str(value)):
+        raise ValueError("here stands the name of a test, such as GTUBE")
+    return value
+
+
+def _several_used(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _used(value: Any) -> Any:
+    return value if isinstance(value, Used) else Used(*read_counted(str(value)))
+
+
+def _spam(value: Any) -> Any:
+    if isinstance(value, str) and value != "fails":
+        raise ValueError("here stands fails, or what spamd says: { score: 12, symbols: [GTUBE] }")
+    return {"fails": True} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How much a limit has counted already; without `unit`, of the only thing that it counts."""
+
+    count: int
+    unit: Unit | None = None
+
+
 class _OrText:
     """For editors: what has keys may also be a text."""
 
@@ -91,9 +121,16 @@ class _OrText:
 ClientAddress = Annotated[
     IPv4Address | IPv6Address, BeforeValidator(_address), WithJsonSchema({"type": "string"}, mode="validation")
 ]
+_USED: dict[str, Any] = {"type": ["integer", "string"], "examples": [200, "200 recipients", "40MB"]}
+UsedUp = Annotated[
+    tuple[Annotated[Used, BeforeValidator(_used)], ...],
+    BeforeValidator(_several_used),
+    WithJsonSchema({"anyOf": [_USED, {"type": "array", "items": _USED}]}, mode="validation"),
+]
 MailPath = Annotated[str, BeforeValidator(_path)]
 Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string"}, mode="validation")]
 OneLine = Annotated[str, BeforeValidator(_line)]
+Symbol = Annotated[str, BeforeValidator(_symbol)]
 FieldName = Annotated[str, BeforeValidator(_field_name)]
 _TEXTS: dict[str, Any] = {"type": ["string", "array"], "items": {"type": "string"}}
 # YAML's own reading, which editors go by, has numbers and truth values; here they are texts.
@@ -148,6 +185,15 @@ class GivenDns(Section):
 
 Method = Literal["spf", "dkim", "dmarc"]
 Seen = Literal["pass", "fail", "none", "softfail", "neutral", "policy", "temperror", "permerror"]
+
+
+class GivenSpam(Section):
+    """What spamd says of the content."""
+
+    score: Number = Field(0.0, description="Its score.")
+    threshold: Number = Field(5.0, description="From which score on it calls a mail spam.")
+    symbols: tuple[Symbol, ...] = Field((), max_length=100, description="The names of the tests that the mail met.")
+    fails: Flag = Field(False, description="Whether no spamd answers; short: `spam: fails`.")
 
 
 class GivenSealer(Section):
@@ -205,6 +251,14 @@ class Given(Section):
     dns: Annotated[GivenDns, BeforeValidator(_dns), _NAMES_OR_TEXT] = Field(
         GivenDns(),
         description="What DNS says, as NAME: RECORD, as a master file's name, or its text. Nothing else exists.",
+    )
+    spam: Annotated[GivenSpam | None, BeforeValidator(_spam), _OrText()] = Field(
+        None, description="What spamd says of the content, or fails; without this it was not asked."
+    )
+    used: dict[str, UsedUp] = Field(
+        {},
+        description="How much limits, by their names, have counted before of whom this mail counts for: 200, "
+        "200 recipients, or a list. Without this, nothing.",
     )
     clock: Moment = Field(_NOON, description="When it comes, as 2026-11-23T12:00:00Z; else noon on 2026-01-01.")
 

@@ -68,15 +68,8 @@ def read_rate(text: str, unit: Unit = Unit.MESSAGES) -> Rate:
             'a rate is a number, what is counted, and a span: "100 per 1h" (messages), "200 recipients per 1h" or '
             '"50MB per 1d"'
         )
-    counted = _COUNTED_FORM.fullmatch(found[1])
-    if counted:
-        count, unit = int(counted[1]), Unit(f"{counted[2]}s") if counted[2] else unit
-    else:
-        try:
-            count, unit = _size(found[1]), Unit.BYTES
-        except ValueError:
-            units = "messages, recipients, failures, networks or bytes (50MB)"
-            raise ValueError(f"{found[1]!r} is no number of {units}") from None
+    count, written = read_counted(found[1])
+    unit = written or unit
     span = round(_duration(_EACH.get(found[2], found[2])) * 1000)
     if count < 1 or span <= 0:
         raise ValueError("a rate allows 1 at least, and its span is longer than nothing")
@@ -85,6 +78,18 @@ def read_rate(text: str, unit: Unit = Unit.MESSAGES) -> Rate:
     if unit.distinct and count > _MOST_DISTINCT:
         raise ValueError(f"different {unit} are counted up to {_MOST_DISTINCT}")
     return Rate(count, unit, span)
+
+
+def read_counted(text: str) -> tuple[int, Unit | None]:
+    """How much of what, as a rate has it before its span; None where that is not said. Raises ValueError."""
+    counted = _COUNTED_FORM.fullmatch(text)
+    if counted:
+        return int(counted[1]), Unit(f"{counted[2]}s") if counted[2] else None
+    try:
+        return _size(text), Unit.BYTES
+    except ValueError:
+        units = "messages, recipients, failures, networks or bytes (50MB)"
+        raise ValueError(f"{text[:40]!r} is no number of {units}") from None
 
 
 def _plain_number(value: Any) -> str:

@@ -151,3 +151,16 @@ def test_what_this_machine_does_not_have_is_no_error(tmp_path: Path) -> None:
     assert filterd("check", file).stderr == there
     file.write_text(f"version: 1\nserver: {{ user: {pwd.getpwuid(os.geteuid()).pw_name} }}\n")
     assert filterd("check", file).stderr == ""
+
+
+def test_what_fails_in_the_shadow_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "next.yaml").write_text("version: 1\ntests: [{ name: a, expect: { verdict: hold } }]\n")
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\nshadow: next.yaml\n")
+    result = filterd("check", file)
+
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"warning: {tmp_path}/next.yaml:2:11: tests[0].name: the test 'a' fails: verdict: expected hold, happened accept\n"
+    )
+    assert filterd("check", file, "--no-tests").stderr == ""

@@ -203,6 +203,78 @@ def test_the_clock_is_the_tests_own() -> None:
     assert outcome.transcript.at == 1906502400.0
 
 
+COUNTED = """\
+version: 1
+limits:
+  - { name: per-user, key: client.user, rate: [3 recipients per 1h, 9 recipients per 1d],
+      reply: "451 4.7.1 {client.user} waits {limit.retry_after} s" }
+  - { name: guard, key: client.user, rate: [2 failures per 10m, 1 networks per 10m, 1MB per 1h], then: reject }
+  - { name: watch, key: client.user, rate: 1 messages per 1h, then: observe }
+"""
+
+
+@pytest.mark.parametrize(
+    ("used", "verdict", "rule", "more"),
+    [
+        ("{}", "accept", "none", "observed: []"),
+        ("{ per-user: 2 }", "accept", "none", "at: none"),
+        ("{ per-user: 3 }", "defer", "per-user", "at: rcpt, reply: anna waits 3660 s"),
+        ("{ per-user: 999 recipients }", "defer", "per-user", "at: rcpt"),
+        ("{ guard: 1 failure }", "accept", "none", ""),
+        ("{ guard: 2 failures }", "reject", "guard", ""),
+        ("{ guard: 3 failures }", "reject", "guard", "at: rcpt"),
+        ("{ guard: [1 failures, 1 networks] }", "reject", "guard", "at: mail"),
+        ("{ guard: 999kB }", "accept", "none", ""),
+        ("{ guard: 1MB }", "reject", "guard", "at: end_of_message"),
+        ("{ watch: 1 }", "accept", "none", "observed: [watch]"),
+        ("{ per-user: 0 }", "accept", "none", ""),
+    ],
+    ids=range(12),
+)
+def test_limits_have_counted_before_what_a_test_says(used: str, verdict: str, rule: str, more: str) -> None:
+    more = more.replace("at: none", "")
+    expect = f"{{ verdict: {verdict}, rule: {rule}, {more} }}".replace(",  }", " }")
+
+    assert run(f"{{ user: anna, used: {used} }}", expect, COUNTED).problem == ""
+
+
+def test_every_test_counts_for_itself() -> None:
+    policy = load(f"{COUNTED}tests:\n" + "".join(
+        f"  - {{ name: t{number}, given: {{ user: anna, client: {{ ip: 192.0.{number}.1 }} }}, expect: {{ rule: none }} }}\n"
+        for number in range(5)
+    ), "p.yaml")  # fmt: skip
+
+    assert [each.problem for each in run_tests(policy, policy.tests)] == [""] * 5
+
+
+SCANNED = """\
+version: 1
+spamd: { address: unix:/run/nobody-is-there.sock, on_error: defer }
+score: { quarantine: 6, reject: 12 }
+rules:
+  - { name: gtube, when: '"GTUBE" in spam.symbols', then: tag }
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expect"),
+    [
+        ("{}", "{ verdict: accept, rule: none, tags: [] }"),
+        ("{ spam: {} }", "{ verdict: accept, results: { spam: ham, spam.score: 0 }, adds: { X-Spam-Status: No } }"),
+        ("{ spam: { score: 5 } }", "{ verdict: accept, results: { spam: spam }, adds: { X-Spam-Flag: 'YES' } }"),
+        ("{ spam: { score: 5, threshold: 5.1 } }", "{ verdict: accept, results: { spam: ham, spam.threshold: 5.1 } }"),
+        ("{ spam: { score: 6, symbols: [A, GTUBE] } }", "{ verdict: quarantine, tags: [gtube] }"),
+        ("{ spam: { score: 12 } }", "{ verdict: reject, rule: score.reject }"),
+        ("{ spam: fails }", "{ verdict: defer, rule: spamd.on_error }"),
+        ("{ user: anna, spam: { score: 12 } }", "{ verdict: accept, rule: none }"),
+        ("{ spam: { score: 12 }, message: { header: { X-Spam-Flag: 'NO' } } }", "{ verdict: reject }"),
+    ],
+    ids=range(9),
+)
+def test_spamd_says_what_a_test_says(given: str, expect: str) -> None:
+    assert run(given, expect, SCANNED).problem == ""
+
+
 def test_a_policy_without_a_name_is_tested_as_one_that_is_always_the_same() -> None:
     policy = "version: 1\n"
 

@@ -5,14 +5,17 @@ from collections.abc import Mapping
 import pytest
 
 from filterd.dmarc.evaluate import DmarcCode, DmarcResult
+from filterd.dnsbl import ListCode, ListResult
 from filterd.engine.fallback import HEADER_TOO_LARGE, NO_RECIPIENT, not_judged, not_signed, own_fault
+from filterd.limits.rate import Unit
 from filterd.mail.reason import Reason
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.load import load
 from filterd.policy.load_tests import NOT_RULES
-from filterd.policy.policy_tests import MAX_TESTS
+from filterd.policy.policy_tests import MAX_TESTS, Used
 from filterd.policy.results import Results
 from filterd.policy.schema import PolicyFile
+from filterd.spam import SpamCode, SpamResult
 
 VALID = """\
 version: 1
@@ -35,6 +38,8 @@ tests:
         mx.example.org: [A 192.0.2.7, A 192.0.2.8]
         broken.example: fails
       clock: 2026-11-23T12:00:00Z
+      spam: { score: 12.5, threshold: 6, symbols: [GTUBE] }
+      used: { per-user: 199, guard: [29 failures, 40MB] }
     expect:
       verdict: accept
       rule: none
@@ -47,6 +52,11 @@ tests:
       adds: { X-Filterd-Tag: odd }
       removes: [Authentication-Results]
       signed: []
+limits:
+  - { name: per-user, key: client.user, rate: [200 recipients per 1h, 1000 recipients per 1d] }
+  - { name: guard, key: client.user, rate: [30 failures per 10m, 50MB per 1h] }
+  - { name: volume, key: client.ip, rate: 50MB per 1h }
+spamd: { address: unix:/run/spamd.sock }
 """
 
 
@@ -69,6 +79,10 @@ def test_everything_that_a_test_may_say() -> None:
     assert [each.domain for each in test.given.sealed_by] == ["list.example", "other.example"]
     assert test.given.dns.records["mx.example.org"] == ("A 192.0.2.7", "A 192.0.2.8")
     assert test.given.clock == 1795435200.0
+    assert test.given.used == {
+        "per-user": (Used(199),),
+        "guard": (Used(29, Unit.FAILURES), Used(40_000_000, Unit.BYTES)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -89,16 +103,26 @@ def test_everything_that_a_test_may_say() -> None:
         ("12:00:00Z", "noon", "p.yaml:20:7: tests[0].given.clock: a time reads like 2026-11-23T12:00:00Z"),
         ("2026-11", "1926-11", "p.yaml:20:7: tests[0].given.clock: a mail comes between 1970 and 2999"),
         ("sender: <>", "sender: anna@", "p.yaml:10:7: tests[0].given.sender: "),
-        ("verdict: accept", "verdict: acept", "p.yaml:22:7: tests[0].expect.verdict: 'acept' is not possible here; did you mean accept?"),
-        ("rule: none", "rule: no-rot", "p.yaml:23:7: tests[0].expect.rule: there is no rule no-rot; did you mean no-root?"),
-        ("tags: [odd]", "tags: [od]", "p.yaml:26:14: tests[0].expect.tags[0]: there is no rule od; did you mean odd?"),
-        ("spf: pass", "spf: pas", "p.yaml:28:18: tests[0].expect.results.spf: spf.result is never 'pas'; did you mean pass?"),
-        ("spf: pass", "spv.result: pass", "p.yaml:28:18: tests[0].expect.results.spv.result: there is no fact spv.result; did you mean spf.result?"),
-        ("spf: pass", "spf: [pass, fail]", "p.yaml:28:18: tests[0].expect.results.spf: spf.result has one value"),
-        ("from_us: true", "from_us: yes", "p.yaml:28:63: tests[0].expect.results.from_us: from_us is never 'yes'; it is one of 'true', 'false'"),
-        ("size: 200", "size: 2k", "p.yaml:28:78: tests[0].expect.results.message.size: message.size is a number, never '2k'"),
-        ("{ root@example.org: reject }", "{ rot@example.org: reject }", "p.yaml:29:21: tests[0].expect.recipients.rot@example.org: there is no recipient rot@example.org; did you mean root@example.org?"),
+        ("verdict: accept", "verdict: acept", "p.yaml:24:7: tests[0].expect.verdict: 'acept' is not possible here; did you mean accept?"),
+        ("rule: none", "rule: no-rot", "p.yaml:25:7: tests[0].expect.rule: there is no rule no-rot; did you mean no-root?"),
+        ("tags: [odd]", "tags: [od]", "p.yaml:28:14: tests[0].expect.tags[0]: there is no rule od; did you mean odd?"),
+        ("spf: pass", "spf: pas", "p.yaml:30:18: tests[0].expect.results.spf: spf.result is never 'pas'; did you mean pass?"),
+        ("spf: pass", "spv.result: pass", "p.yaml:30:18: tests[0].expect.results.spv.result: there is no fact spv.result; did you mean spf.result?"),
+        ("spf: pass", "spf: [pass, fail]", "p.yaml:30:18: tests[0].expect.results.spf: spf.result has one value"),
+        ("from_us: true", "from_us: yes", "p.yaml:30:63: tests[0].expect.results.from_us: from_us is never 'yes'; it is one of 'true', 'false'"),
+        ("size: 200", "size: 2k", "p.yaml:30:78: tests[0].expect.results.message.size: message.size is a number, never '2k'"),
+        ("{ root@example.org: reject }", "{ rot@example.org: reject }", "p.yaml:31:21: tests[0].expect.recipients.rot@example.org: there is no recipient rot@example.org; did you mean root@example.org?"),
         ("message: { from: anna@example.org, to: x@example.com, subject: hi, header: { List-Id: <a.example.org> }, body: b }", "message: a.eml", "p.yaml:12:7: tests[0].given.message: a.eml: cannot be read"),
+        ("per-user: 199", "per-usr: 199", "p.yaml:22:15: tests[0].given.used.per-usr: there is no limit per-usr; did you mean per-user?"),
+        ("per-user: 199", "per-user: many", "p.yaml:22:15: tests[0].given.used.per-user[0]: 'many' is no number of messages, recipients, failures, networks or bytes (50MB)"),
+        ("per-user: 199", "per-user: 199 messages", "p.yaml:22:15: tests[0].given.used.per-user: per-user counts recipients, not messages"),
+        ("per-user: 199", "guard: 199", "p.yaml:22:27: tests[0].given.used: the key guard"),
+        ("[29 failures, 40MB]", "29", "p.yaml:22:30: tests[0].given.used.guard: guard counts bytes, failures; write 29 bytes, say"),
+        ("guard: [29 failures, 40MB]", "volume: 1000", "p.yaml:22:30: tests[0].given.used.volume: volume counts bytes; write 1kB, say"),
+        ("score: 12.5", "score: high", "p.yaml:21:15: tests[0].given.spam.score: here stands a number"),
+        ("[GTUBE]", "[G TUBE]", "p.yaml:21:52: tests[0].given.spam.symbols[0]: here stands the name of a test, such as GTUBE"),
+        ("{ score: 12.5, threshold: 6, symbols: [GTUBE] }", "fail", "p.yaml:21:7: tests[0].given.spam: here stands fails, or what spamd says"),
+        ("spamd: {", "dnsbl: []  # {", "p.yaml:21:7: tests[0].given.spam: nobody asks spamd: there is no section `spamd`"),
         ("tests:\n", "tests:\n  - { name: a, expect: {} }\n", "p.yaml:6:16: tests[0].expect: the test expects nothing; write the verdict at least"),
         ("tests:\n", "tests:\n  - { name: a }\n", "p.yaml:6:5: tests[0].expect: the key expect is missing"),
         ("tests:\n", "tests:\n  - { name: nobody writes to root, expect: { verdict: accept } }\n", "p.yaml:5:1: tests: two tests are named nobody writes to root"),
@@ -131,8 +155,14 @@ def test_a_word_is_a_file_and_a_text_with_white_space_is_itself() -> None:
 def test_what_decides_besides_rules_can_be_expected() -> None:
     settings = PolicyFile.model_validate({"version": "1", "dns": {"on_error": "defer"}})
     broken = Results(dmarc=DmarcResult(DmarcCode.TEMPERROR, None))
+    lists = PolicyFile.model_validate({"version": "1", "dnsbl": [{"zone": "l.example", "on_error": "defer"}]})
+    listed = Results(dnsbl=(ListResult(lists.dnsbl[0].listing, ListCode.TEMPERROR, "x.example"),))
+    spamd = {"address": "unix:/run/spamd.sock", "on_error": "defer"}
+    scanning = PolicyFile.model_validate({"version": "1", "spamd": spamd})
     verdicts = [
         not_judged(settings, broken),
+        not_judged(lists, listed),
+        not_judged(scanning, Results(spam=SpamResult(SpamCode.TEMPERROR))),
         own_fault(settings),
         not_signed(None),
         not_signed(Reason.SIGN_FAILED),

@@ -1,0 +1,34 @@
+"""State that was there before a test's mail came: a store in which limits have counted something already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from filterd.backend.memory_store import MemoryStore
+from filterd.limits.keys import BucketName
+from filterd.limits.window import Charge, Recorded, Standing
+from filterd.policy.policy_tests import Used
+
+
+class StateBefore(MemoryStore):
+    """A test's own store. `used` is what each limit has counted, by its name, of whatever key it is asked for."""
+
+    def __init__(self, used: Mapping[str, Sequence[Used]]) -> None:
+        super().__init__()
+        self._used = used
+        self._filled: set[str] = set()
+
+    def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
+        for charge in charges:
+            name = BucketName.parse(charge.bucket)
+            if name is not None and charge.bucket not in self._filled:
+                self._filled.add(charge.bucket)
+                said = (each.count for each in self._used.get(name.limit, ()) if each.unit in (None, name.unit))
+                self._fill(charge, sum(said), now, distinct=name.unit.distinct)
+        return super().reserve(charges, now)
+
+    def _fill(self, charge: Charge, used: int, now: int, *, distinct: bool) -> None:
+        # Of different things, one more than there is room for is enough to be over.
+        costs = [1] * min(used, charge.most + 1) if distinct else [used] if used else []
+        for number, cost in enumerate(costs):
+            before = replace(charge, most=used, cost=cost, member=f"before {number}", recorded=Recorded.ALWAYS)
+            super().reserve([replace(before, kept=True)], now)
