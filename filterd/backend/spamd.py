@@ -131,7 +131,8 @@ class Spamd:
 
     async def _scan(self, mail: bytes, user: str | None, deadline: float) -> SpamResult:
         request = Request("HEADERS", body=mail)
-        if user is not None:
+        # Strangers choose recipients: a name that spamd's protocol cannot say is nobody's, not the server's failure.
+        if user is not None and user.isascii() and user.isprintable():
             request.headers["User"] = UserValue(user)
         reason = Reason.SPAM_UNAVAILABLE
         for server in self._servers:

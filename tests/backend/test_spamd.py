@@ -235,3 +235,11 @@ def test_no_descriptor_is_left(spamd: SpamdServer) -> None:
         for _ in range(5):
             scans.begin(HAM, None).result()
         assert len(os.listdir("/dev/fd")) <= before + 1
+
+
+@pytest.mark.parametrize("recipient", ["zoë@example.net", "a\r\nX: y@example.net", "\udcff@example.net"])
+def test_a_recipient_that_the_protocol_cannot_say_has_no_preferences_and_harms_no_server(recipient: str) -> None:
+    with answering(OK + b"Spam: True ; 6.5 / 5.0\r\n\r\n") as address, scanner(address) as (spamd, warnings):
+        found = spamd.begin(HAM, recipient).result()
+
+    assert (found.code, warnings) == (SpamCode.SPAM, [])
