@@ -15,7 +15,7 @@ from filterd.daemon.signals import ALL
 
 _MAX_REQUEST = 8192
 _MAX_CLIENTS = 32
-# How long, in seconds, a client may take for all; and the master to answer.
+# How long, in seconds, a client may take to ask, and to take its answer; and the master to answer.
 _PATIENCE = 10.0
 _MASTER_PATIENCE = 5.0
 # The longest answer of the master's, in octets.
@@ -59,7 +59,11 @@ class _Http:
         try:
             if self._clients <= _MAX_CLIENTS:
                 async with asyncio.timeout(_PATIENCE):
-                    writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
+                    request = await reader.readuntil(b"\r\n\r\n")
+                # The client's patience must not end a question to the master: its answer would be the next one's.
+                answer = await self._answer(request)
+                async with asyncio.timeout(_PATIENCE):
+                    writer.write(answer)
                     await writer.drain()
                     writer.close()
                     await writer.wait_closed()
