@@ -70,7 +70,10 @@ class SqliteStore:
     def buckets(self) -> Iterator[tuple[str, Bucket]]:
         rows = self._transaction(lambda connection: connection.execute("SELECT name, state FROM bucket").fetchall())
         for name, state in rows:
-            yield name, _decoded(state)
+            try:
+                yield name, _decoded(state)
+            except ValueError as error:
+                raise StoreError(f"{self._path}: {error}") from None
 
     def forget(self, names: Sequence[str]) -> int:
         def forgotten(connection: sqlite3.Connection) -> int:
@@ -162,5 +165,5 @@ def _decoded(state: str) -> Bucket:
             {int(slot): int(count) for slot, count in counts.items()},
             {member: Held(int(at), int(cost), bool(kept)) for member, (at, cost, kept) in held.items()},
         )
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"a bucket cannot be read: {error}") from None

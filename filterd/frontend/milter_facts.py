@@ -20,7 +20,8 @@ def client(name: str | None, address: str | None, port: int, port_macro: str | N
         name = None
     ip: IPAddress | None = None
     if address is not None:
-        ip = ip_address(address.removeprefix("IPv6:"))  # Sendmail's prefix
+        # Sendmail's prefix. A link-local address's zone says where it was seen, and is no part of it (RFC 4007 11).
+        ip = ip_address(address.removeprefix("IPv6:").partition("%")[0])
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
     if port == 0 and port_macro is not None and port_macro.isascii() and port_macro.isdigit():

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -249,6 +249,23 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, what: str) -> None:
     if locked is not None:
         locked.close()
         assert store.reserve([charge("b")], T0)[0].fits
+
+
+@pytest.mark.parametrize(
+    "state", ["", "[1,2]", '[{"1":Infinity},{}]', '[{},{"m":[NaN,1,1]}]', "[" * 50_000, '[{"1":null},{}]']
+)
+def test_what_somebody_else_wrote_into_the_file_is_a_fault(tmp_path: Path, state: str) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    store.reserve([charge("one")], 0)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as other:
+        other.execute("UPDATE bucket SET state = ?", (state,))
+        other.commit()
+
+    with pytest.raises(StoreError):
+        store.reserve([charge("one")], 0)
+    with pytest.raises(StoreError):
+        list(store.buckets())
+    store.close()
 
 
 def test_the_file_is_its_owners(tmp_path: Path) -> None:

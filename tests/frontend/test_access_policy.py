@@ -104,6 +104,7 @@ FACTS = {
     'spf.result == "fail"': {"client_address": "203.0.113.1"},
     "client.trusted": {"client_address": "127.0.0.1"},
     'client.ip == "2001:db8::1"': {"client_address": "2001:db8::1"},
+    'client.ip == "fe80::1"': {"client_address": "fe80::1%eth0"},
     'client.ip == "192.0.2.2"': {"client_address": "::ffff:192.0.2.2"},
     'client.ip == ""': {"client_address": "unknown"},
 }
