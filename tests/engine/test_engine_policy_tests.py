@@ -1,5 +1,6 @@
 """A policy's own tests: each thing that they can give and expect, and how a failure is told."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,4 +325,19 @@ def test_every_shipped_rule_has_a_test_that_needs_it(file: Path) -> None:
         if all(each.passed for each in run_tests(replace(policy, rules=rules), policy.tests)):
             useless.append(name)
 
+    for name in {limit.rule.name for limits in policy.limits.values() for limit in limits}:
+        limits = {
+            stage: tuple(limit for limit in each if limit.rule.name != name) for stage, each in policy.limits.items()
+        }
+        if all(each.passed for each in run_tests(replace(policy, limits=limits), policy.tests)):
+            useless.append(name)
+
     assert useless == []
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_stores_that_shipped_policies_name_in_comments_can_be_switched_on(file: Path) -> None:
+    text = re.sub(r"^# (server|decisions):", r"\1:", file.read_text(), flags=re.MULTILINE)
+    policy = load(text, str(file), read_secret=lambda _: "secret")
+
+    assert (policy.server.state is not None) == any(policy.limits.values())
