@@ -130,6 +130,16 @@ class MailJudgement:
             self._run(_SPF & self._policy.checks)
         return verdict
 
+    def refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
+        """The MTA has refused this recipient: it is none of the mail's, and nothing is judged."""
+        self._adopt(queue_id)
+        if not self._policy.failure_limits:
+            return
+        try:
+            self._limiting.refused(self._facts(Stage.RCPT, recipient), self._results)
+        except Exception as error:  # noqa: BLE001 # our own fault, of which only the count of failures suffers
+            self._gather.fault("limits", error)
+
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         """DATA: the recipients are complete; `accepted` is how many, where they were not all named."""
         self._adopt(queue_id)

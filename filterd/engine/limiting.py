@@ -23,6 +23,7 @@ class Limiting:
 
     def __init__(self, runtime: Runtime, *, shared: bool = False) -> None:
         self._limits = runtime.policy.limits
+        self._of_failures = runtime.policy.failure_limits
         self._store = runtime.store
         self._clock = runtime.clock
         self._shared = shared
@@ -33,12 +34,12 @@ class Limiting:
 
     def judge(self, stage: Stage, facts: Facts, results: Results, verdict: Verdict) -> Verdict:
         """Charge what the limits count at a stage, unless a rule has refused it; returns the verdict of both."""
-        limits = self._limits[stage] if stage <= self._last else ()
-        if not limits:
-            return verdict
         if verdict.disposition.final:
             if stage is Stage.RCPT:
-                self._failed(limits, facts, results)
+                self.refused(facts, results)
+            return verdict
+        limits = self._limits[stage] if stage <= self._last else ()
+        if not limits:
             return verdict
         asked = self._asked(limits, facts, results)
         charges = [charge for each in asked for charge in each.charges]
@@ -56,6 +57,16 @@ class Limiting:
                 if recipient is not None:
                     self._recipients.setdefault(charge.bucket, set()).add(recipient.text.lower())
         return verdict
+
+    def refused(self, facts: Facts, results: Results) -> None:
+        """The recipient was refused: that is counted as a failure, whatever becomes of the mail."""
+        asked = self._asked(self._of_failures, facts, results, failed=True)
+        charges = [charge for each in asked for charge in each.charges]
+        if charges:
+            try:
+                self._store.reserve(charges, self._now())
+            except StoreError:
+                return  # failures are no reason to refuse anything else
 
     def finished(self, verdict: Verdict) -> None:
         """The mail's end: what was taken counts."""
@@ -85,16 +96,6 @@ class Limiting:
 
         mail = MailSoFar(member, self._shared, total)
         return [ask(limit, facts, results, mail, failed=failed) for limit in limits]
-
-    def _failed(self, limits: Sequence[Limit], facts: Facts, results: Results) -> None:
-        """A recipient was refused: that is counted as a failure, whatever becomes of the mail."""
-        asked = self._asked(limits, facts, results, failed=True)
-        charges = [charge for each in asked for charge in each.charges]
-        if charges:
-            try:
-                self._store.reserve(charges, self._now())
-            except StoreError:
-                return  # failures are no reason to refuse anything else
 
     def _now(self) -> int:
         return int(self._clock.now() * 1000)

@@ -76,6 +76,11 @@ class MailSession:
         """A recipient that the MTA would accept."""
         return self._mail.recipient(recipient, queue_id) if self._mail else _CONTINUE
 
+    def refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
+        """A recipient that the MTA has refused."""
+        if self._mail:
+            self._mail.refused(recipient, queue_id)
+
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         """The recipients are complete: so many as `accepted` says, where the MTA counts and may not have named each."""
         return self._mail.data(queue_id, accepted) if self._mail else _CONTINUE

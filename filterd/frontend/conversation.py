@@ -38,6 +38,7 @@ class Session(Protocol):
     def helo(self, name: str, tls: str | None) -> Verdict: ...
     def mail(self, sender: ReversePath, user: str | None, queue_id: str | None) -> Verdict: ...
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict: ...
+    def refused(self, recipient: ForwardPath, queue_id: str | None) -> None: ...
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict: ...
     def end_of_headers(self, fields: Sequence[Field], queue_id: str | None) -> Verdict: ...
     def body(self, chunk: bytes) -> None: ...
@@ -83,6 +84,8 @@ class Reception:
         asked = (NEEDED[edit] for edit in runtime.policy.edits)
         #: The changes that mails may need.
         self.changes = frozenset({InsertField, DeleteField}).union(*asked)
+        #: Whether to hear of recipients that the MTA refuses.
+        self.counts_refused = bool(runtime.policy.failure_limits)
         self._count = threading.Lock()
         self._live = 0
 
@@ -169,6 +172,11 @@ class Conversation:
 
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         return self._ask(Stage.RCPT, lambda: self._session.rcpt(recipient, queue_id))
+
+    def refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
+        """A recipient that the MTA has refused, whatever is answered."""
+        if self._lost is None:
+            self._strand.put(lambda: self._refused(recipient, queue_id), _EVENT, soon=False)
 
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         return self._ask(Stage.DATA, lambda: self._session.data(queue_id, accepted))
@@ -296,6 +304,10 @@ class Conversation:
                 self._settled = verdict
         self._settled_for_good |= self._settled is not None and stage < Stage.MAIL
         return verdict
+
+    def _refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
+        if self._settled is None:
+            self._quietly("refused", lambda: self._session.refused(recipient, queue_id))
 
     def _body(self, chunk: bytes) -> None:
         if self._settled is None:

@@ -56,12 +56,13 @@ _LINK: ContextVar["_Link | None"] = ContextVar("link", default=None)
 class _Link:
     """What belongs to one libmilter session."""
 
-    __slots__ = ("connected", "context", "conversation", "leading_space")
+    __slots__ = ("connected", "context", "conversation", "hears_refused", "leading_space")
 
-    def __init__(self, context: Any, conversation: Conversation, leading_space: bool) -> None:
+    def __init__(self, context: Any, conversation: Conversation, protocol: int) -> None:
         self.context = context
         self.conversation = conversation
-        self.leading_space = leading_space
+        self.leading_space = bool(protocol & libmilter.P_HDR_LEADSPC)
+        self.hears_refused = bool(protocol & libmilter.P_RCPT_REJ)
         self.connected = False
 
     def macro(self, name: str) -> str | None:
@@ -101,6 +102,8 @@ class MilterFrontend:
         self._reception = reception
         self._actions = libmilter.QUARANTINE | reduce(or_, (_FLAGS[each] for each in reception.changes))
         self._protocol = _ALWAYS | sum(bit for stage, bit in _NO_REPLY.items() if not reception.judges(stage))
+        if reception.counts_refused:
+            self._protocol |= libmilter.P_RCPT_REJ
 
     def register(self) -> None:
         """Tell libmilter of us: once in a process, before its `main`."""
@@ -130,7 +133,7 @@ class MilterFrontend:
             options[2] = options[3] = 0
             conversation = self._reception.open()
             conversation.lacks = frozenset(each for each in self._reception.changes if not options[0] & _FLAGS[each])
-            link = _Link(context, conversation, bool(options[1] & libmilter.P_HDR_LEADSPC))
+            link = _Link(context, conversation, options[1])
             context.setpriv(link)
             _LINK.set(link)
         except BaseException as error:  # noqa: BLE001 - see _callback
@@ -158,7 +161,14 @@ class MilterFrontend:
 
     @_callback(Stage.RCPT)
     def _rcpt(self, link: _Link, path: bytes, *parameters: bytes) -> Verdict:
-        return link.conversation.rcpt(ForwardPath(*facts.path(path)), link.macro("i"))
+        recipient, queue_id = ForwardPath(*facts.path(path)), link.macro("i")
+        if link.hears_refused:
+            refused = facts.refused(link.macro("{rcpt_mailer}"), link.macro("{rcpt_host}"))
+            if refused is not facts.Refused.NO:
+                if refused is facts.Refused.FOR_GOOD:
+                    link.conversation.refused(recipient, queue_id)
+                return Verdict()
+        return link.conversation.rcpt(recipient, queue_id)
 
     @_callback(Stage.DATA)
     def _data(self, link: _Link) -> Verdict:

@@ -3,10 +3,26 @@
 MTA differences stand here as comments, each where it decides something.
 """
 
+from enum import Enum, auto
 from ipaddress import IPv6Address, ip_address
 
 from filterd.mail.address import AddressError, Mailbox, parse_path
 from filterd.mail.transaction import Client, IPAddress
+
+
+class Refused(Enum):
+    """Whether the MTA has refused a recipient that it tells of."""
+
+    NO = auto()
+    FOR_NOW = auto()  #: the client may try it again: no failure
+    FOR_GOOD = auto()
+
+
+class UntoldError(Exception):
+    """The MTA has not said whether it refuses a recipient."""
+
+    def __init__(self) -> None:
+        super().__init__("limits in failures need {rcpt_mailer} with RCPT: see the MTA's milter_rcpt_macros")
 
 
 def client(name: str | None, address: str | None, port: int, port_macro: str | None, resolved: str | None) -> Client:
@@ -38,6 +54,19 @@ def path(octets: bytes) -> tuple[str, Mailbox | None]:
         return text, parse_path(text)
     except AddressError:
         return text, None
+
+
+def refused(mailer: str | None, status: str | None) -> Refused:
+    """What the MTA has done to a recipient, where it sends those, too, that it refuses.
+
+    `mailer` is {rcpt_mailer}, `status` {rcpt_host}, which is then the enhanced status code (RFC 3463). Raises
+    UntoldError: a recipient that may have been refused is none that may have been accepted.
+    """
+    if mailer is None:
+        raise UntoldError
+    if mailer != "error":
+        return Refused.NO
+    return Refused.FOR_NOW if status is not None and status.startswith("4") else Refused.FOR_GOOD
 
 
 def field_value(value: bytes, *, leading_space: bool) -> bytes:

@@ -101,11 +101,12 @@ class _Terms:
     actions: Action
     protocol: Protocol
     leading_space: bool
+    hears_refused: bool
     answered: frozenset[type[Packet]]
     lacks: frozenset[type[changes.Change]]
 
 
-_NOTHING_YET = _Terms(b"", Action(0), Protocol(0), False, frozenset(), frozenset())
+_NOTHING_YET = _Terms(b"", Action(0), Protocol(0), False, False, frozenset(), frozenset())
 
 
 class NativeMilter:
@@ -251,8 +252,14 @@ class NativeMilter:
         return self._answer(Mail, self._conversation.mail(sender, self._macro(b"{auth_authen}"), self._macro(b"i")))
 
     def _rcpt(self, packet: Rcpt) -> bytes:
-        recipient = ForwardPath(*facts.path(packet.recipient))
-        return self._answer(Rcpt, self._conversation.rcpt(recipient, self._macro(b"i")))
+        recipient, queue_id = ForwardPath(*facts.path(packet.recipient)), self._macro(b"i")
+        if self._terms.hears_refused:
+            refused = facts.refused(self._macro(b"{rcpt_mailer}"), self._macro(b"{rcpt_host}"))
+            if refused is not facts.Refused.NO:
+                if refused is facts.Refused.FOR_GOOD:
+                    self._conversation.refused(recipient, queue_id)
+                return self._answer(Rcpt)
+        return self._answer(Rcpt, self._conversation.rcpt(recipient, queue_id))
 
     def _data(self, _: Data) -> bytes:
         return self._answer(Data, self._conversation.data(self._macro(b"i")))
@@ -328,6 +335,8 @@ def _terms(reception: Reception, version: int, actions: Action, protocol: Protoc
     for kind, stage in _STAGES.items():
         if not reception.judges(stage):
             wanted |= NOT_ANSWERED[kind]
+    if reception.counts_refused:
+        wanted |= Protocol.REJECTED_RECIPIENTS
     # A bit that the MTA did not offer would end the connection. Lists of macros are not asked for: Postfix takes one
     # list as all lists, and its defaults have what is read here.
     needed = reduce(or_, (_FLAGS[each] for each in reception.changes), Action.QUARANTINE)
@@ -335,7 +344,8 @@ def _terms(reception: Reception, version: int, actions: Action, protocol: Protoc
     answered = frozenset(kind for kind in _TAKE if is_answered(kind, protocol))
     reply = encode(Negotiate(min(version, _NEWEST), actions, protocol))
     lacks = frozenset(each for each in reception.changes if _FLAGS[each] not in actions)
-    return _Terms(reply, actions, protocol, Protocol.LEADING_SPACE in protocol, answered, lacks)
+    spaced, told = Protocol.LEADING_SPACE in protocol, Protocol.REJECTED_RECIPIENTS in protocol
+    return _Terms(reply, actions, protocol, spaced, told, answered, lacks)
 
 
 def _packet(edit: MilterEdit) -> Packet:

@@ -14,7 +14,7 @@ class Unit(StrEnum):
     MESSAGES = "messages"
     RECIPIENTS = "recipients"
     BYTES = "bytes"
-    FAILURES = "failures"  #: different recipients that were refused
+    FAILURES = "failures"  #: different recipients that a rule refused, or the MTA for good
     NETWORKS = "networks"  #: different networks that clients came from
 
     @property

@@ -33,6 +33,12 @@ class Judgement:
         return self.kind is Kind.REFUSE and self.text.startswith(b"421")
 
     @property
+    def status(self) -> bytes:
+        """The enhanced status code of a refusal (RFC 3463), or the one that says no more than its class."""
+        found = re.match(rb"[0-9]{3}[ -]([245]\.[0-9]{1,3}\.[0-9]{1,3})(?= |$)", self.text)
+        return found[1] if found else self.text[:1] + b".0.0"
+
+    @property
     def permanent(self) -> bool:
         return self.kind is Kind.REFUSE and self.text.startswith(b"5")
 

@@ -28,6 +28,11 @@ class MilterChain:
             judgement = said if said.kind is Kind.HOLD else judgement
         return judgement
 
+    async def tell_refused(self, command: Packet) -> None:
+        """Tell of a recipient that is refused, whatever they say."""
+        for client in self._clients:
+            await client.tell_refused(command)
+
     async def message(self, mail: MailObject) -> tuple[Judgement, MailObject]:
         """Show all the content until one decides; each sees what those before it made of it."""
         for client in self._clients:

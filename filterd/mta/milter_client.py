@@ -125,6 +125,11 @@ class MilterClient:
             return self._gone(error)
         return judgement
 
+    async def tell_refused(self, command: Packet) -> None:
+        """Tell of a recipient that is refused, if the milter wants to know; what it answers changes nothing."""
+        if self._standing is None and self._protocol & Protocol.REJECTED_RECIPIENTS:
+            await self.ask(command)
+
     async def message(self, mail: MailObject) -> tuple[Judgement, MailObject]:
         """Show the content. Gives the judgement, and the mail with the milter's edits."""
         if self._standing is not None:

@@ -61,6 +61,8 @@ class SmtpSession:
         self.transaction: MailTransaction | None = None
         # The command that is being judged: its macros are asked for before it counts.
         self._asked: PathCommand | None = None
+        # What was said of the recipient that milters are told of, where they are told of refused ones.
+        self._refused: Judgement | None = None
         self._milters = MilterChain(config, self._macro)
         self._policy_services = PolicyClients(config)
 
@@ -89,8 +91,11 @@ class SmtpSession:
     async def rcpt(self, path: PathCommand) -> Judgement:
         assert self.transaction is not None
         judgement = await self._ask_policy_services(self.transaction, path)
+        command = Rcpt(path.written, path.parameters)
         if judgement.kind is Kind.GO_ON:
-            judgement = await self._judge(self.transaction, path, Rcpt(path.written, path.parameters))
+            judgement = await self._judge(self.transaction, path, command)
+        elif judgement.kind is Kind.REFUSE and not self.transaction.discard:
+            await self._tell_refused(path, command, judgement)
         if judgement.kind is Kind.GO_ON:
             self.transaction.recipients.setdefault(path.address, path)
             self.transaction.queue_id = self.transaction.queue_id or new_queue_id()
@@ -193,6 +198,12 @@ class SmtpSession:
                 return judgement
         return GO_ON
 
+    async def _tell_refused(self, path: PathCommand, command: Rcpt, judgement: Judgement) -> None:
+        """Tell the milters that want to know of a recipient that was refused before they were asked."""
+        self._asked, self._refused = path, judgement
+        await self._milters.tell_refused(command)
+        self._asked = self._refused = None
+
     def _mail_object(self, transaction: MailTransaction, content: bytes) -> MailObject:
         if content.count(b"\r\n") != content.count(b"\n") or content.count(b"\n") != content.count(b"\r"):
             # RFC 5321 2.3.8. To mend it would be to guess where the client saw lines: SMTP smuggling lives on that.
@@ -220,7 +231,7 @@ class SmtpSession:
         )
 
     def _macro(self, name: str) -> bytes | None:
-        client, transaction, asked = self.client, self.transaction, self._asked
+        client, transaction, asked, refused = self.client, self.transaction, self._asked, self._refused
         text: str | None = None
         match name:
             case "j" | "daemon_name":
@@ -247,6 +258,13 @@ class SmtpSession:
                 text = client.login
             case "i":
                 text = None if transaction is None else transaction.queue_id
+            # As Postfix: an address that is refused has resolved to an error, its status and its text.
+            case "rcpt_mailer" if refused is not None:
+                text = "error"
+            case "rcpt_host" if refused is not None:
+                return refused.status
+            case "rcpt_addr" if refused is not None:
+                return refused.text.splitlines()[0][4:]
             case "mail_addr" | "rcpt_addr" if asked is not None:
                 return asked.address
             case "mail_host" | "rcpt_host" if asked is not None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from filterd.dmarc.org_domain import PublicSuffixes
 from filterd.limits.keys import Fold
-from filterd.limits.rate import Rate
+from filterd.limits.rate import Rate, Unit
 from filterd.mail.domain import Domain
 from filterd.mail.reply import Reply
 from filterd.mail.transaction import Stage
@@ -156,6 +156,12 @@ class Policy:
     @property
     def server(self) -> Server:
         return self.settings.server
+
+    @property
+    def failure_limits(self) -> tuple[Limit, ...]:
+        """The limits that count refused recipients, at whatever stage they are asked."""
+        of_all = (limit for limits in self.limits.values() for limit in limits)
+        return tuple(limit for limit in of_all if any(rate.unit is Unit.FAILURES for rate in limit.rates))
 
     def without_limits(self) -> "Policy":
         """For mail that is judged offline: nobody is charged for it, and what was counted is not known."""

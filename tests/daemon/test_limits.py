@@ -4,13 +4,26 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from servers import redis
 from servers.filterd_process import FilterdProcess
 from servers.milter_mta import MilterMta
 from servers.milter_process import eventually
 from servers.policy_client import PolicyClient
 
-from filterd.wire.milter import Accept, Connect, Continue, Data, EndOfHeaders, EndOfMessage, Family, Helo, Mail, Rcpt
+from filterd.wire.milter import (
+    Accept,
+    Connect,
+    Continue,
+    Data,
+    EndOfHeaders,
+    EndOfMessage,
+    Family,
+    Helo,
+    Mail,
+    Protocol,
+    Rcpt,
+)
 
 LIMITS = """\
 dmarc: { on_multiple_authors: skip }
@@ -132,3 +145,56 @@ def test_a_store_that_goes_away_is_told_of_once_and_is_back_without_a_restart(tm
             eventually(lambda: send(mta, [b"<c@example.net>"]))
             assert daemon.log().count("the state store is away") == 1
             assert daemon.log().count("the state store is back") == 1
+
+
+FAILURES = """\
+dmarc: { on_multiple_authors: skip }
+limits:
+  - { name: guesses, key: envelope.sender, rate: 2 failures per 1d }
+  - { name: narrow, key: envelope.sender, rate: 3 recipients per 1d }
+"""
+REFUSED = {"rcpt_mailer": "error", "rcpt_host": "5.1.1", "rcpt_addr": "User unknown"}
+TAKEN = {"rcpt_mailer": "local", "rcpt_host": "", "rcpt_addr": "x"}
+
+
+@pytest.mark.parametrize("engine", ["native", "libmilter"])
+def test_recipients_that_the_mta_refuses_are_failures_and_nothing_else(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Daemon, "engine", engine)
+    with Daemon(tmp_path, FAILURES, workers=1) as daemon, connect(daemon.address, 40_000) as mta:
+        assert mta.protocol & Protocol.REJECTED_RECIPIENTS
+        mta.say(Mail(b"<anna@example.org>"))
+
+        def said(name: bytes, macros: dict[str, str]) -> bool:
+            return isinstance(mta.say(Rcpt(b"<%s@example.net>" % name), **macros), Continue)
+
+        # One twice, one put off: all that is one failure.
+        assert said(b"a", REFUSED)
+        assert said(b"A", REFUSED)
+        assert said(b"later", REFUSED | {"rcpt_host": "4.2.2"})
+        assert [said(each, TAKEN) for each in (b"b", b"c", b"d", b"e")] == [True, True, True, False]
+        assert said(b"e", REFUSED)
+        assert not said(b"b", TAKEN)
+        assert said(b"f", REFUSED)
+        assert "event=fault" not in daemon.log()
+
+
+@pytest.mark.parametrize("engine", ["native", "libmilter"])
+def test_who_does_not_say_whom_it_refuses_is_not_believed(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Daemon, "engine", engine)
+    with Daemon(tmp_path, FAILURES, workers=1) as daemon, connect(daemon.address, 40_000) as mta:
+        mta.say(Mail(b"<anna@example.org>"))
+        assert not isinstance(mta.say(Rcpt(b"<a@example.net>")), Continue)
+        assert "rcpt_mailer" in daemon.log()
+
+
+@pytest.mark.parametrize("engine", ["native", "libmilter"])
+def test_without_such_a_limit_nobody_tells_of_refused_recipients(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Daemon, "engine", engine)
+    with Daemon(tmp_path, LIMITS, workers=1) as daemon, connect(daemon.address, 40_000) as mta:
+        assert not mta.protocol & Protocol.REJECTED_RECIPIENTS

@@ -308,3 +308,28 @@ def test_what_a_dead_worker_held_lapses() -> None:
     assert office.send("a@x.example") == [C, D]
     office.now += HOUR + 1
     assert office.send("a@x.example") == [C, C, C]
+
+
+def test_failures_count_where_the_whole_mail_is_quarantined() -> None:
+    office = Office(
+        "- { name: guesses, key: client.user, rate: 1 failures per 1h, then: quarantine }",
+        "rules: [{ name: gone, when: envelope.recipient.startsWith('gone'), then: reject }]",
+    )
+    assert office.send("gone1@home.example", "b@home.example") == [C, R, C, Disposition.QUARANTINE]
+
+
+def test_a_recipient_that_the_mta_refuses_is_none() -> None:
+    office = Office(
+        "- { name: guesses, key: client.user, rate: 2 failures per 1h, then: observe }\n"
+        "- { name: few, key: client.user, rate: 1 recipients per 1h }"
+    )
+    session = office.session()
+    session.mail(ReversePath("anna@home.example", parse_path("anna@home.example")), "anna", None)
+    for each in ("x@home.example", "y@home.example", "X@home.example"):
+        session.refused(path(each), None)
+    assert session.rcpt(path("b@home.example"), None).disposition is C
+    session.end_of_headers(FIELDS, "Q1")
+    session.end_of_message("Q1")
+
+    assert sorted(office.used().values()) == [1, 2]
+    assert [each.text for each in office.transcripts[-1].transaction.recipients] == ["b@home.example"]

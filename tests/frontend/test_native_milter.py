@@ -53,6 +53,9 @@ class Session:
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         return self._note("rcpt", recipient.text, queue_id)
 
+    def refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
+        self._note("refused", recipient.text, queue_id)
+
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         return self._note("data", queue_id)
 

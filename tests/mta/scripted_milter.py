@@ -96,6 +96,8 @@ for each in flags.get("noreply", []):
     setattr(Scripted, each, Milter.noreply(getattr(Scripted, each)))
 for each in flags.get("nocallback", []):
     setattr(Scripted, each, Milter.nocallback(getattr(Scripted, each)))
+if flags.get("rejected_recipients"):
+    Scripted = Milter.rejected_recipients(Scripted)  # type: ignore[misc]
 if flags.get("leading_space"):
     Scripted = Milter.header_leading_space(Scripted)  # type: ignore[misc]
 os.umask(0)  # Postfix connects as a user of its own

@@ -541,3 +541,20 @@ def test_a_milter_over_tcp(start: Start, tmp_path: Any) -> None:
     mta = start(milters=("inet:1@127.0.0.1",), default_action="accept")
 
     assert _taken(mta.send()[-1])
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_recipient_that_is_refused_before_is_told_to_who_wants_that(start: Start, wanted: bool) -> None:
+    """No policy service answers: only the postmaster is taken, about whom none is asked."""
+    script = {"flags": {"rejected_recipients": wanted}}
+    mta = start(script, policy_services=("unix:/nonexistent/policy",), policy_retry_delay=0)
+    replies = mta.send(recipients=("b@example.net", "postmaster"))
+
+    assert [code for code, _ in replies] == [250, 451, 250, 250]
+    told = [
+        (path, *(macros[f"{{rcpt_{name}}}"] for name in ("mailer", "host", "addr")))
+        for (path, _), macros in zip(mta.milter.arguments("envrcpt"), mta.milter.macros("envrcpt"), strict=True)
+    ]
+    refused = ("<b@example.net>", "error", "4.3.5", replies[1][1].decode())
+    taken = ("<postmaster>", "virtual", "mx.example.net", "postmaster")
+    assert told == ([refused, taken] if wanted else [taken])

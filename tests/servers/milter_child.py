@@ -58,6 +58,9 @@ class ScriptedSession:
     def rcpt(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
         return self._call("rcpt", recipient.text, queue_id)
 
+    def refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
+        self._note("refused", recipient.text, queue_id)
+
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         return self._call("data", queue_id)
 
