@@ -44,8 +44,8 @@ class SqliteStore:
 
     def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
         def reserved(connection: sqlite3.Connection) -> tuple[Standing, ...]:
-            buckets = _read(connection, charges)
-            before = {name: _encoded(bucket) for name, bucket in buckets.items()}
+            before = _read(connection, charges)
+            buckets = {name: _decoded(state) for name, state in before.items()}
             standings = window.reserve(buckets, charges, now)
             _write(connection, charges, buckets, before)
             self._charged += 1
@@ -60,8 +60,8 @@ class SqliteStore:
 
     def settle(self, charges: Sequence[Charge], ending: Ending, now: int) -> None:
         def settled(connection: sqlite3.Connection) -> None:
-            buckets = _read(connection, charges)
-            before = {name: _encoded(bucket) for name, bucket in buckets.items()}
+            before = _read(connection, charges)
+            buckets = {name: _decoded(state) for name, state in before.items()}
             window.settle(buckets, charges, ending)
             _write(connection, charges, buckets, before)
 
@@ -132,13 +132,13 @@ class SqliteStore:
                 connection.close()
 
 
-def _read(connection: sqlite3.Connection, charges: Sequence[Charge]) -> dict[str, Bucket]:
-    buckets = {}
+def _read(connection: sqlite3.Connection, charges: Sequence[Charge]) -> dict[str, str]:
+    states = {}
     for charge in charges:
         row = connection.execute("SELECT state FROM bucket WHERE name = ?", (charge.bucket,)).fetchone()
         if row is not None:
-            buckets[charge.bucket] = _decoded(row[0])
-    return buckets
+            states[charge.bucket] = row[0]
+    return states
 
 
 def _write(

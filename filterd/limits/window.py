@@ -127,7 +127,9 @@ def settle(buckets: Mapping[str, Bucket], charges: Sequence[Charge], ending: End
 
 def current(bucket: Bucket, charge: Charge, now: int) -> Bucket:
     """The bucket as it is now: without what has left the window or lapsed."""
-    slot, first = now // charge.width, now // charge.width - SLOTS
+    width = charge.width
+    slot = now // width
+    first = slot - SLOTS
     counts: dict[int, int] = {}
     for number, count in bucket.counts.items():
         if number >= first:
@@ -135,12 +137,12 @@ def current(bucket: Bucket, charge: Charge, now: int) -> Bucket:
     held: dict[str, Held] = {}
     for member, each in bucket.held.items():
         at = min(each.at, now)
-        if at // charge.width < first:
+        if at // width < first:
             continue
         if now - at < charge.held_for:
             held[member] = Held(at, each.cost, each.kept)
         elif each.kept:
-            _add(counts, at // charge.width, each.cost)
+            _add(counts, at // width, each.cost)
     return Bucket(counts, held)
 
 
