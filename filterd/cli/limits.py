@@ -95,7 +95,7 @@ def reset(key: str | None, limit: str | None, everything: bool, file: Path) -> N
         count = store.forget([row.bucket for row in _rows(policy, store) if _is(row, key, limit)])
     except StoreError as error:
         _fail(error)
-    click.echo(f"{count} counts forgotten")
+    click.echo(f"{count} {'count' if count == 1 else 'counts'} forgotten")
     sys.exit(0 if count else 1)
 
 

@@ -41,7 +41,7 @@ def _screen(found: dict[str, Any]) -> Iterator[str]:
     yield from _table(("worker", "generation", "state", "age"), rows)
     yield ""
     mails = [(each["verdict"], each["rule"], f"{each['count']:,}") for each in found["mails"]]
-    yield from _table(("verdict", "rule", "mails"), mails)
+    yield from _table(("verdict", "rule", "mails"), mails) if mails else ("no mail was judged yet",)
     if found["envelopes"]:
         yield ""
         asked = [(each["verdict"], each["rule"], f"{each['count']:,}") for each in found["envelopes"]]

@@ -56,10 +56,12 @@ def _lines(transcript: Transcript, unknown: Sequence[str]) -> Iterator[str]:
     yield from _results(transcript)
     yield ""
     yield "rules"
-    for judgement in transcript.judgements:
-        for step in judgement.verdict.steps:
-            yield from _step(judgement, step)
-    if not any(judgement.verdict.steps for judgement in transcript.judgements):
+    steps = [(judgement, step) for judgement in transcript.judgements for step in judgement.verdict.steps]
+    stages = max((len(_stage(judgement)) for judgement, _ in steps), default=0)
+    rules = max((len(step.rule) for _, step in steps), default=0)
+    for judgement, step in steps:
+        yield from _step(judgement, step, (stages, rules))
+    if not steps:
         yield "  none was asked"
     if transcript.answers:
         yield ""
@@ -212,12 +214,16 @@ def _domain(domain: Domain | None) -> str | None:
     return domain.name if domain else None
 
 
-def _step(judgement: Judgement, step: Step) -> Iterator[str]:
-    stage = f"{judgement.stage.word}{f' <{printable_text(judgement.recipient)}>' if judgement.recipient else ''}"
+def _stage(judgement: Judgement) -> str:
+    return f"{judgement.stage.word}{f' <{printable_text(judgement.recipient)}>' if judgement.recipient else ''}"
+
+
+def _step(judgement: Judgement, step: Step, widths: tuple[int, int]) -> Iterator[str]:
+    stage, rule = (f"{text:{width}}" for text, width in zip((_stage(judgement), step.rule), widths, strict=True))
     outcome = "would have fired (observe)" if step.outcome is StepOutcome.OBSERVED else step.outcome.value
-    yield f"  {stage:15} {step.rule:28} {outcome}{f': {printable_text(step.note)}' if step.note else ''}"
+    yield f"  {stage}  {rule}  {outcome}{f': {printable_text(step.note)}' if step.note else ''}"
     if step.facts:
-        yield f"  {'':15} {'':28} {_read(step)}"
+        yield f"{'':{sum(widths) + 6}}{_read(step)}"
 
 
 def _read(step: Step) -> str:

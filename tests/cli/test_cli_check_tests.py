@@ -1,6 +1,7 @@
 """`filterd check` runs a policy's own tests, and looks whether this machine has what the policy names."""
 
 import json
+import re
 import os
 import pwd
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_failure_shows_what_was_expected_what_happened_and_why(policy: Path) -
         [],
     ]
     assert lines[start + 7] == "        | verdict   rejected by refuse"
-    assert '        |                                                client.helo="bad.example"' in lines
+    assert any(re.fullmatch(r'        \| +client.helo="bad.example"', line) for line in lines)
     assert lines[-1].startswith("tests: 1 failed, 2 passed in ")
 
 

@@ -70,7 +70,7 @@ def test_top(file: Path) -> None:
 
 
 def test_reset(file: Path) -> None:
-    assert filterd("limits", "reset", "-p", file, "anna", "--limit", "per-user").stdout == "1 counts forgotten\n"
+    assert filterd("limits", "reset", "-p", file, "anna", "--limit", "per-user").stdout == "1 count forgotten\n"
     assert filterd("limits", "show", "-p", file, "anna", "--limit", "per-user").exit_code == 1
     assert filterd("limits", "reset", "-p", file).exit_code == 2
     assert filterd("limits", "reset", "-p", file, "--all").stdout == "3 counts forgotten\n"

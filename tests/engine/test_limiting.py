@@ -114,7 +114,7 @@ def test_the_reply_says_when_and_the_log_and_explain_say_which() -> None:
     assert line["limits"] == "per-user: anna has 3 of 3 recipients per 1h"
     assert line["refused"] == "per-user:<d@x.example>"
     page = explain(office.transcripts[-1])
-    assert "per-user                     fired: anna has 3 of 3 recipients per 1h" in page
+    assert "per-user  fired: anna has 3 of 3 recipients per 1h" in page
     assert 'limit.key="anna", limit.used=3, limit.remaining=0, limit.retry_after=3660' in page
 
 
