@@ -1,9 +1,9 @@
 """`filterd check` runs a policy's own tests, and looks whether this machine has what the policy names."""
 
 import json
-import re
 import os
 import pwd
+import re
 from pathlib import Path
 
 import pytest
