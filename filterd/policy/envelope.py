@@ -6,14 +6,14 @@ from filterd.mail.transaction import Stage
 from filterd.policy.facts import FACTS
 from filterd.policy.rules import Mode, Policy, Rule
 
-# All that is known of content: the MTA counts it.
-_SIZE = "message.size"
+#: All that is known of content: the MTA counts it.
+SIZE = "message.size"
 
 
 def needs_content(rule: Rule) -> bool:
     """Whether a rule can be judged only by who sees the mail's content."""
     names = (*rule.condition.facts, *rule.shown_facts)
-    return any(FACTS[name].stage > Stage.DATA and name != _SIZE for name in names)
+    return any(FACTS[name].stage > Stage.DATA and name != SIZE for name in names)
 
 
 def envelope_part(policy: Policy) -> Policy:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from filterd.mail.transaction import Stage
-from filterd.policy.facts import SCORE
+from filterd.policy.envelope import SIZE, needs_content
+from filterd.policy.facts import FACTS, SCORE
 from filterd.policy.nodes import Path
 from filterd.policy.rules import Action, Mode, Policy, Rule
 
@@ -15,10 +16,36 @@ def warnings(policy: Policy) -> Iterator[tuple[Path, str]]:
     for number, rule in enumerate(asked):
         if rule.name not in places:
             continue
-        problem = _never(rule, asked[:number]) or _early(rule, asked[number + 1 :], places)
+        problem = _unseen(policy, rule) or _never(rule, asked[:number]) or _early(rule, asked[number + 1 :], places)
         if problem:
             yield ("rules", places[rule.name], "when"), problem
     yield from _scores(policy, asked, places)
+    yield from _keyless(policy)
+
+
+def _unseen(policy: Policy, rule: Rule) -> str | None:
+    if policy.server.milter or not needs_content(rule):
+        return None
+    return f"{rule.name} never fires: it asks for content, which only a milter sees, and `server.milter` is empty"
+
+
+def _keyless(policy: Policy) -> Iterator[tuple[Path, str]]:
+    """Limits whose key never arrives."""
+    if policy.server.milter:
+        return
+    places = {entry.name: number for number, entry in enumerate(policy.settings.limits)}
+    late = {
+        each.rule.name: name
+        for limits in policy.limits.values()
+        for each in limits
+        for name in each.facts
+        if FACTS[name].stage > Stage.DATA and name != SIZE
+    }
+    for limit, name in late.items():
+        problem = (
+            f"{limit} never counts: {name} is of the content, which only a milter sees, and `server.milter` is empty"
+        )
+        yield ("limits", places[limit], "key"), problem
 
 
 def _never(rule: Rule, before: list[Rule]) -> str | None:

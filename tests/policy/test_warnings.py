@@ -46,3 +46,24 @@ def test_what_is_meant(rules: tuple[str, ...]) -> None:
 
 def test_a_score_is_read_by_its_section() -> None:
     assert said("when: from_us, then: { score: 1 }", more="score: { tag: 1 }\n") == []
+
+
+_SERVICE_ALONE = "server: { milter: [], policy_service: ['unix:/run/p'] }\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", []),
+        (_SERVICE_ALONE, ["a never fires: it asks for content", "late never counts: author.domain is of the content"]),
+    ],
+)
+def test_what_only_a_milter_sees_is_never_seen_without_one(more: str, expected: list[str]) -> None:
+    limits = "limits:\n" + "".join(
+        f"  - {{ name: {name}, key: {key}, rate: 5 per 1h, then: defer }}\n"
+        for name, key in (("late", "author.domain"), ("early", "client.ip"))
+    )
+    found = said("when: author.domain == 'a.example', then: reject", "when: from_us, then: tag", more=more + limits)
+
+    assert len(expected) == len(found)
+    assert all(problem.startswith(start) for problem, start in zip(found, expected, strict=True))
