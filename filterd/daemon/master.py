@@ -93,9 +93,10 @@ class Master:
             self._fill()
             readers = [self._signals.fileno(), self._ready_read, *self._control.readers()]
             ready, writable, _ = select.select(readers, self._control.writers(), [], self._patience())
+            # Taken before looking: a child that ends behind the look wakes the next wait.
+            told = self._signals.take()
             self._reap()
             self._hear()
-            told = self._signals.take()
             if told & {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
             elif signal.SIGHUP in told and self._kill_at is None:
