@@ -1,7 +1,7 @@
 # For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format install install-test packages servers clean
+.PHONY: help demo test fuzz lint format install install-test packages servers clean
 
 # Debian's own Python: python3-dev's headers belong to it, and pymilter is compiled against them.
 PYTHON := /usr/bin/python3
@@ -17,6 +17,9 @@ demo: install ## the main job, on one machine: thirteen mails, honest and forged
 test: lint servers ## everything that must hold
 	@[ "$$(id -u)" = 0 ] || sudo true
 	$(BIN)/pytest -n auto
+
+fuzz: install-test ## look for input that breaks a rule: other inputs each time, a hundred times as many
+	$(BIN)/pytest -n auto -m hypothesis --hypothesis-profile=fuzz
 
 lint: install-test ## style and types
 	$(BIN)/ruff format --check .

@@ -91,25 +91,26 @@ def ask(path: Path) -> float:
         for _ in range(_CLIENTS):
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(path))
-            selector.register(client, selectors.EVENT_READ, iter(questions(_QUESTIONS // _CLIENTS)))
+            selector.register(client, selectors.EVENT_READ, (client, iter(questions(_QUESTIONS // _CLIENTS))))
         began = time.perf_counter()
         for key in list(selector.get_map().values()):
-            _next(selector, key)
+            _next(selector, *key.data)
         while selector.get_map():
             for key, _ in selector.select():
-                answer = key.fileobj.recv(4096)  # type: ignore[union-attr]
+                client, unasked = key.data
+                answer = client.recv(4096)
                 if not (answer.startswith(b"action=") and answer.endswith(b"\n\n")):
                     raise RuntimeError(f"no answer: {answer!r}")
-                _next(selector, key)
+                _next(selector, client, unasked)
         return time.perf_counter() - began
 
 
-def _next(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
-    question = next(key.data, None)
+def _next(selector: selectors.BaseSelector, client: socket.socket, unasked: Iterator[bytes]) -> None:
+    question = next(unasked, None)
     if question is None:
-        selector.unregister(key.fileobj)
+        selector.unregister(client)
     else:
-        key.fileobj.sendall(question)  # type: ignore[union-attr]
+        client.sendall(question)
 
 
 def cpu(process: int) -> float:

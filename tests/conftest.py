@@ -7,7 +7,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("filterd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same inputs in each run: a change is judged by what it changed. New ones are looked for on purpose, with
+# `make fuzz`, whose finds become rows of the tests' tables.
+settings.register_profile("filterd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "fuzz", parent=settings.get_profile("filterd"), derandomize=False, database=None, max_examples=10_000
+)
 settings.load_profile("filterd")
 
 

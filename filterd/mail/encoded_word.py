@@ -12,7 +12,7 @@ from itertools import groupby
 # RFC 2047 2; charset may have a language (RFC 2231 5). Bounded, as some charsets take quadratic time to decode.
 _WORD = re.compile(r"=\?([A-Za-z0-9_.:-]{1,40})(?:\*[A-Za-z0-9-]{0,40})?\?([bBqQ])\?([!->@-~]{0,1000})\?=")
 # RFC 2047 6.2: white space between two encoded words is not shown.
-_BETWEEN = re.compile(r"(\?=)[ \t]+(?==\?)")
+_BETWEEN = re.compile(rf"({_WORD.pattern})[ \t]+(?={_WORD.pattern})")
 # Python knows codecs that are no charsets, and some that cost more than they are worth.
 _CHARSET = re.compile(
     r"us-ascii|utf-?(8|16|16be|16le|7)|iso-?8859-\d{1,2}|iso-2022-(jp|kr)[a-z0-9-]*|windows-\d{3,4}|cp\d{3,4}|koi8-[rut]"

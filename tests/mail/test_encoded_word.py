@@ -17,6 +17,8 @@ from filterd.mail.encoded_word import MAX_TEXT, shown, written
         (b" =?iso-8859-1*de?Q?K=E4se_gut?=", "Käse gut"),
         (b" =?utf-8?q?a?=\r\n =?utf-8?q?b?=", "ab"),
         (b" =?utf-8?q?a?= b", "a b"),
+        (b" =?utf-8?q?a?= =?utf-8?q?b?= =?utf-8?q?c?=", "abc"),
+        (b" ?= =?utf-8?q?a?= =?", "?= a =?"),
         (b" =?utf-8?b?S8Okc2U?=", "Käse"),  # without its padding
         ("K\u00e4se".encode(), "Käse"),
         (b"K\xe4se", "Käse"),
