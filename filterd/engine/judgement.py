@@ -1,16 +1,16 @@
-"""One mail as it is judged, from MAIL to its end: when which check runs, and what all stages together come to."""
+"""One mail as it is judged, from MAIL to its end: what is judged when, and what all stages together come to."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from filterd.authres.result import AuthenticationResults
 from filterd.authres.trusted import topmost
 from filterd.engine.changes import Change
+from filterd.engine.checks import Checks
 from filterd.engine.conclusion import conclusion, decisive
 from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
-from filterd.engine.gather import CONTRADICTED
 from filterd.engine.limiting import Limiting
 from filterd.engine.networks import ours
 from filterd.engine.notes import Notes
@@ -19,16 +19,14 @@ from filterd.engine.scanning import Scanning
 from filterd.engine.sealing import Sealed
 from filterd.engine.shadow import judge_in_shadow
 from filterd.engine.signing import Outbound, Signed
-from filterd.iprev import reverse_name
 from filterd.mail.header import Field, Header
 from filterd.mail.message import Author, author_of
 from filterd.mail.reason import Reason
-from filterd.mail.received import Handover, added_inside, handover
-from filterd.mail.transaction import Client, ForwardPath, Stage, Transaction
+from filterd.mail.received import added_inside, handover
+from filterd.mail.transaction import ForwardPath, Stage, Transaction
 from filterd.policy.decide import decide, whose
-from filterd.policy.facts import Check, Facts, content_facts
-from filterd.policy.reputation import found_summands, of_author
-from filterd.policy.results import Results
+from filterd.policy.facts import Facts, content_facts
+from filterd.policy.reputation import found_summands
 from filterd.policy.shadow import Divergence, Shadow
 from filterd.policy.signers import may_write_as
 from filterd.policy.transcript import Judgement, Transcript
@@ -48,9 +46,6 @@ MAX_FIELDS = 5_000
 MAX_HEADER_OCTETS = 8 * 1024 * 1024
 
 _CONTINUE = Verdict()
-_SPF = frozenset({Check.SPF})
-# What judges the content, whoever wrote it.
-_CONTENT = frozenset({Check.SPAM})
 
 
 class NotOfferedError(Exception):
@@ -76,13 +71,13 @@ class MailJudgement:
         self._author_allowed: bool | None = None
         self._trusted: AuthenticationResults | None = None
         self._size = 0
-        self._results = Results()
         self._gather = runtime.gather(runtime.policy)
         if fault is not None:
             self._gather.fault("connection", fault)
         self._judgements = list(before)
         self._told = 0
         self._notes = Notes(runtime)
+        self._checks = Checks(runtime.policy, connection, self._gather, self._notes)
         self._limiting = Limiting(runtime, shared=runtime.policy.envelope_only)
         self._outbound: Outbound | None = None
         self._scanning: Scanning | None = None
@@ -90,8 +85,6 @@ class MailJudgement:
         self._sealed = Sealed()
         self._found: Mapping[str, object] = {}
         self._refused: Verdict | None = None
-        # Whose address SPF judges: the client's, or the one that our outermost relay recorded.
-        self._origin = None if connection.client_relay else connection.transaction
         # Other servers of ours can only have seen what comes from our networks.
         inside = connection.client_relay or connection.client_trusted
         self._seen_by = runtime.other_ids if inside else frozenset()
@@ -102,16 +95,8 @@ class MailJudgement:
         return self._guarded(Stage.MAIL, self._begun)
 
     def _begun(self) -> Verdict:
-        self._from_us = whose(self._policy, self._connection)
-        if not self._from_us and Check.SPF in self._policy.checks:
-            resolver = self._notes.resolver()
-            sender, helo = self._transaction.sender, self._transaction.helo
-            if sender is not None and sender.mailbox is not None:
-                resolver.prefetch(str(sender.mailbox.domain), "TXT")
-            elif helo:
-                resolver.prefetch(helo, "TXT")
-            if Check.IPREV in self._policy.checks and self._origin is not None and self._origin.client.ip is not None:
-                resolver.prefetch(reverse_name(self._origin.client.ip), "PTR")
+        self._from_us = self._checks.from_us = whose(self._policy, self._connection)
+        self._checks.prefetch()
         return self._judge(Stage.MAIL)
 
     def recipient(self, recipient: ForwardPath, queue_id: str | None) -> Verdict:
@@ -125,9 +110,8 @@ class MailJudgement:
 
     def _recipient(self, recipient: ForwardPath) -> Verdict:
         verdict = self._judge(Stage.RCPT, recipient)
-        if not verdict.disposition.final and self._results.spf is None and self._origin is not None:
-            # Only now: a client that offers no recipient we know costs no SPF.
-            self._run(_SPF & self._policy.checks)
+        if not verdict.disposition.final:
+            self._checks.has_recipient()
         return verdict
 
     def refused(self, recipient: ForwardPath, queue_id: str | None) -> None:
@@ -136,7 +120,7 @@ class MailJudgement:
         if not self._policy.failure_limits:
             return
         try:
-            self._limiting.refused(self._facts(Stage.RCPT, recipient), self._results)
+            self._limiting.refused(self._facts(Stage.RCPT, recipient), self._checks.results)
         except Exception as error:  # noqa: BLE001 # our own fault, of which only the count of failures suffers
             self._gather.fault("limits", error)
 
@@ -164,7 +148,7 @@ class MailJudgement:
         self._author_allowed = may_write_as(self._policy.settings.senders, user, author)
         self._notes.header(header)
         if self._connection.client_relay:
-            self._origin = self._relayed(map(handover, header.all("Received")))
+            self._checks.relayed(map(handover, header.all("Received")))
         if self._seen_by and self._policy.names("trusted"):
             self._trusted = topmost(added_inside(header, partial(ours, self._policy.settings.networks)), self._seen_by)
             self._notes.sources["trusted"] = seen_by_words(self._seen_by)
@@ -175,7 +159,7 @@ class MailJudgement:
             self._outbound = Outbound(self._policy, author, user, self._notes.resolver())
         else:
             self._gather.begin_content(
-                header, author, self._results.spf, self._runtime.clock.now(), self._notes.resolver()
+                header, author, self._checks.results.spf, self._runtime.clock.now(), self._notes.resolver()
             )
         return self._judge(Stage.END_OF_HEADERS)
 
@@ -186,7 +170,7 @@ class MailJudgement:
         return self._guarded(Stage.END_OF_HEADERS, lambda: self._recorded(seen))
 
     def _recorded(self, seen: Transcript) -> Verdict:
-        self._results = replace(self._results, spam=seen.results.spam)
+        self._checks.results = replace(self._checks.results, spam=seen.results.spam)
         if seen.content is not None:
             verdict = self._content(seen.content.header)
             self.body(seen.content.body or b"")
@@ -199,7 +183,7 @@ class MailJudgement:
         self._author, self._found, self._size = seen.author, seen.found, seen.size or 0
         self._author_allowed = may_write_as(self._policy.settings.senders, self._transaction.user, seen.author)
         if self._connection.client_relay:
-            self._origin = self._relayed(seen.handovers)
+            self._checks.relayed(seen.handovers)
         if self._seen_by and self._policy.names("trusted"):
             if seen.sources.get("trusted") == seen_by_words(self._seen_by):
                 self._trusted = seen.trusted
@@ -241,7 +225,7 @@ class MailJudgement:
         self._size = size
         for stage in (Stage.END_OF_HEADERS, Stage.END_OF_MESSAGE):
             self._guarded(stage, partial(self._judge, stage))
-        verdict = conclusion(self._judgements, self._policy.settings, self._results)
+        verdict = conclusion(self._judgements, self._policy.settings, self._checks.results)
         self._limiting.finished(verdict)
         self._record(verdict, completed=True)
         return verdict
@@ -260,12 +244,14 @@ class MailJudgement:
             if self._refused is not None:
                 return self._unjudged(self._refused, header)
             if self._scanning is not None and not self._decided():
-                transaction = replace(self._whole_transaction(), client=(self._origin or self._transaction).client)
+                transaction = replace(
+                    self._whole_transaction(), client=(self._checks.origin or self._transaction).client
+                )
                 self._scanning.begin(transaction, authserv_id, self._at, header)
             self._judge(Stage.END_OF_MESSAGE)
             verdict = self._conclusion()
             # Behind a relay of ours, what was judged is the connection that the relay took.
-            found = said(authserv_id, self._origin or self._transaction, self._results, verdict.override)
+            found = said(authserv_id, self._checks.origin or self._transaction, self._checks.results, verdict.override)
             recipients = [each.text for each in self._recipients]
             finished = finish(
                 verdict, header, recipients, found, other_ids, self._sign, lambda edited: self._seal(edited, found)
@@ -300,7 +286,7 @@ class MailJudgement:
         return self._signed.fields
 
     def _seal(self, header: Header, found: AuthenticationResults) -> tuple[Field, ...]:
-        runtime, chain = self._runtime, self._results.arc
+        runtime, chain = self._runtime, self._checks.results.arc
         if chain is None:
             return ()
         now, memory = runtime.clock.now(), runtime.publications
@@ -310,10 +296,12 @@ class MailJudgement:
         return self._sealed.fields
 
     def _conclusion(self) -> Verdict:
-        verdict = conclusion(self._judgements, self._policy.settings, self._results)
+        verdict = conclusion(self._judgements, self._policy.settings, self._checks.results)
         intentions: list[Edit] = []
         if self._scanning is not None:
-            intentions.append(Scanned(self._results.spam.fields if self._results.spam is not None else ()))
+            intentions.append(
+                Scanned(self._checks.results.spam.fields if self._checks.results.spam is not None else ())
+            )
         intentions.append(Sign() if self._from_us else AddAuthenticationResults())
         if self._policy.sealer and not self._from_us:
             intentions.append(Seal())
@@ -325,7 +313,8 @@ class MailJudgement:
 
     def _judge(self, stage: Stage, recipient: ForwardPath | None = None) -> Verdict:
         self._stage = stage
-        self._run(self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage))
+        needed = self._policy.checks if stage is Stage.END_OF_MESSAGE else self._policy.needs_at(stage)
+        self._checks.run(needed, self._author, self._scanning)
         decided = self._decided()
         # Who is let off by a rule is counted all the same.
         over = decided is not None and (decided.final or not self._policy.limits[stage])
@@ -333,8 +322,8 @@ class MailJudgement:
             return _CONTINUE
         try:
             facts = self._facts(stage, recipient)
-            verdict = decide(self._policy, stage, facts, self._results) if decided is None else _CONTINUE
-            verdict = self._limiting.judge(stage, facts, self._results, verdict)
+            verdict = decide(self._policy, stage, facts, self._checks.results) if decided is None else _CONTINUE
+            verdict = self._limiting.judge(stage, facts, self._checks.results, verdict)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("decide", error)
             verdict = own_fault(self._policy.settings)
@@ -379,7 +368,7 @@ class MailJudgement:
             self._found,
             self._gather.unknown,
             (
-                *found_summands(self._policy.settings.dnsbl, self._results),
+                *found_summands(self._policy.settings.dnsbl, self._checks.results),
                 *(each for judgement in self._whole() for each in judgement.verdict.summands),
             ),
         )
@@ -394,54 +383,6 @@ class MailJudgement:
         """What is decided of the whole mail."""
         found = decisive([each.verdict for each in self._whole()])
         return found.disposition if found is not None else None
-
-    def _run(self, checks: frozenset[Check]) -> None:
-        """Run what is needed and was not run yet. Mail from us is not judged as a stranger's."""
-        if self._from_us:
-            checks = checks & _CONTENT
-        if not checks:
-            return
-        resolver, gather = self._notes.resolver(), self._gather
-        spf, helo, dkim, dmarc = self._results.spf, self._results.spf_helo, self._results.dkim, self._results.dmarc
-        dmarc_psl, arc, arc_trusted = self._results.dmarc_psl, self._results.arc, self._results.arc_trusted
-        iprev, dnsbl, spam = self._results.iprev, self._results.dnsbl, self._results.spam
-        dnsbl_author, lists, scanning = self._results.dnsbl_author, self._policy.settings.dnsbl, self._scanning
-        origin, author = self._origin, self._author
-        if Check.SPF in checks and spf is None and origin is not None:
-            spf = self._notes.timed("spf", lambda: gather.spf(origin, resolver))
-        if Check.SPF_HELO in checks and helo is None and origin is not None:
-            helo = self._notes.timed("spf", lambda: gather.spf_helo(origin, resolver))
-        if Check.IPREV in checks and iprev is None and origin is not None:
-            iprev = self._notes.timed("iprev", lambda: gather.iprev(origin, resolver))
-        if Check.DNSBL in checks and dnsbl is None and origin is not None:
-            dnsbl = self._notes.timed("dnsbl", lambda: gather.dnsbl(of_author(lists, False), origin, None, resolver))
-        if Check.DNSBL_AUTHOR in checks and dnsbl_author is None and author is not None:
-            dnsbl_author = self._notes.timed(
-                "dnsbl", lambda: gather.dnsbl(of_author(lists, True), self._transaction, author, resolver)
-            )
-        if Check.DKIM in checks and dkim is None:
-            dkim = self._notes.timed("dkim", lambda: gather.dkim(resolver))
-        if Check.ARC in checks and arc is None:
-            arc, arc_trusted = self._notes.timed("arc", lambda: gather.arc(resolver))
-        if Check.DMARC in checks and dmarc is None and author is not None:
-            dmarc, dmarc_psl = self._notes.timed("dmarc", lambda: gather.dmarc(author, spf, dkim or (), arc, resolver))
-        if Check.SPAM in checks and spam is None and scanning is not None:
-            # Last: it scans while all else is looked up.
-            spam = self._notes.timed("spam", lambda: gather.spam(scanning))
-        self._results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted, iprev, dnsbl, dnsbl_author, spam)
-
-    def _relayed(self, handovers: Iterable[Handover | None]) -> Transaction:
-        """The transaction as our outermost relay saw it: the fields of our own relays stand on top, newest first."""
-        for found in handovers:
-            if found is None:
-                break
-            self._notes.handovers.append(found)
-            if found.ip is None:
-                self._results = replace(self._results, spf=CONTRADICTED)
-                break
-            if not ours(self._policy.settings.networks, found.ip):
-                return replace(self._transaction, client=Client(found.ip), helo=found.helo)
-        return replace(self._transaction, client=Client(None), helo=None)
 
     def _adopt(self, queue_id: str | None) -> None:
         """Postfix gives the queue id with the first accepted recipient."""
@@ -460,7 +401,7 @@ class MailJudgement:
                 from_us=self._from_us,
                 author=self._author,
                 size=self._size if completed else None,
-                results=self._results,
+                results=self._checks.results,
                 signed=self._signed.names,
                 unsigned=self._signed.unsigned,
                 sealed=self._sealed.name,
@@ -487,7 +428,7 @@ class MailJudgement:
             return None
         try:
             facts = self._facts(self._stage, None)
-            seen = self._policy, self._stage, facts, self._offered, self._judgements, self._results
+            seen = self._policy, self._stage, facts, self._offered, self._judgements, self._checks.results
             return self._notes.timed("shadow", lambda: judge_in_shadow(candidate, *seen))
         except Exception as error:  # noqa: BLE001 # our own fault, and nobody's mail
             self._gather.fault("shadow", error)

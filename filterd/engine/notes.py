@@ -10,8 +10,8 @@ from filterd.backend.recorded import RecordingResolver
 from filterd.engine.runtime import Runtime
 from filterd.lookup import Answer, Resolver
 from filterd.mail.header import Header
+from filterd.mail.indirect import indirect_marks
 from filterd.mail.received import Handover
-from filterd.policy.facts import indirect_marks
 from filterd.policy.transcript import Content
 
 # A larger body is not kept: a store is there to explain, not to archive.

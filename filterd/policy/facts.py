@@ -5,14 +5,14 @@ To add a fact: one row here.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar, cast
 
 from filterd.arc.verify import ArcCode
-from filterd.authres.result import AuthenticationResults, MethodResult, Property
+from filterd.authres.result import AuthenticationResults
 from filterd.dkim.verify import DkimCode
 from filterd.dmarc.evaluate import DmarcCode
 from filterd.dmarc.record import Request
@@ -22,8 +22,10 @@ from filterd.mail.address import Mailbox
 from filterd.mail.domain import Domain
 from filterd.mail.encoded_word import shown
 from filterd.mail.header import Header
+from filterd.mail.indirect import indirect
 from filterd.mail.message import Author
 from filterd.mail.transaction import ForwardPath, Stage, Transaction
+from filterd.policy.reported import dkim_word, of_author, reported
 from filterd.policy.results import Results
 from filterd.policy.verdict import Summand, score_of
 from filterd.spam import SpamCode
@@ -146,13 +148,10 @@ def _of(found: T | None, read: Callable[[T], FactValue]) -> FactValue | None:
     return None if found is None else read(found)
 
 
-# Which of several signatures speaks for the mail: the best word wins, in this order.
-_DKIM_ORDER = tuple(DkimCode(code) for code in ("pass", "policy", "temperror", "fail", "neutral", "permerror"))
-
-
 def _trusted_word(facts: Facts, method: str, words: tuple[str, ...]) -> str:
     """What a trusted server says of a method."""
-    return _word(facts.trusted.results if facts.trusted is not None else (), facts, method, words)
+    results = facts.trusted.results if facts.trusted is not None else ()
+    return reported(results, method, words, facts.transaction.sender)
 
 
 def _hop_word(facts: Facts, results: Results, method: str, words: tuple[str, ...]) -> str | None:
@@ -160,38 +159,8 @@ def _hop_word(facts: Facts, results: Results, method: str, words: tuple[str, ...
     if results.arc is None:
         return None
     seen = results.arc_trusted.results if results.arc_trusted is not None else None
-    if seen is None:
-        return ""
-    return _word([each for each in seen.results if method != "dmarc" or _of_author(each, facts)], facts, method, words)
-
-
-def _word(results: Iterable[MethodResult], facts: Facts, method: str, words: tuple[str, ...]) -> str:
-    """The word of a method; empty where there is none, none that is known, or not one."""
-    codes = {each.code for each in results if each.method == method and not _of_helo(each, facts)}
-    known = codes & set(words)
-    if method == "dkim":
-        return _dkim_word({DkimCode(code) for code in known}) if known else ""
-    return known.pop() if len(codes) == len(known) == 1 else ""
-
-
-def _of_helo(result: MethodResult, facts: Facts) -> bool:
-    """Whether it is SPF of the HELO name, which says nothing about a sender that is not null (CVE-2019-20790)."""
-    sender = facts.transaction.sender
-    identities = {each.name for each in result.properties if each.ptype == "smtp"}
-    return result.method == "spf" and identities == {"helo"} and not (sender is not None and sender.null)
-
-
-def _of_author(result: MethodResult, facts: Facts) -> bool:
-    """Whether it is about this very author: who passes mail on, as a service for many does, may change its From."""
-    domain = facts.author.domain if facts.author is not None else None
-    return domain is not None and any(
-        Property(each.ptype, each.name, each.value.lower()) == Property("header", "from", domain.name)
-        for each in result.properties
-    )
-
-
-def _dkim_word(codes: set[DkimCode]) -> str:
-    return next((code.value for code in _DKIM_ORDER if code in codes), DkimCode.NONE.value)
+    said = [each for each in seen.results if method != "dmarc" or of_author(each, facts.author)] if seen else ()
+    return reported(said, method, words, facts.transaction.sender)
 
 
 def _listed(found: tuple[ListResult, ...]) -> FactValue:
@@ -294,7 +263,7 @@ FACTS: dict[str, Fact] = _Facts({
         Fact(
             "message.indirect", _B, Stage.END_OF_HEADERS,
             "Whether something speaks for a mailing list or forwarder: List-Id, List-Post, an ARC set, Resent- fields.",
-            lambda f, r: _of(f.header, _indirect),
+            lambda f, r: _of(f.header, indirect),
         ),
         Fact(
             "message.header_fields", _I, Stage.END_OF_HEADERS, "How many header fields the mail has.",
@@ -373,7 +342,7 @@ FACTS: dict[str, Fact] = _Facts({
         ),
         Fact(
             "dkim.result", _S, Stage.END_OF_MESSAGE, "The best result of all signatures; none if there is none.",
-            lambda f, r: _of(r.dkim, lambda found: _dkim_word({each.code for each in found})), Check.DKIM, _DKIM_WORDS,
+            lambda f, r: _of(r.dkim, lambda found: dkim_word({each.code for each in found})), Check.DKIM, _DKIM_WORDS,
         ),
         Fact(
             "dkim.pass_domains", _L, Stage.END_OF_MESSAGE, "The signing domains (d=) whose signatures hold.",
@@ -456,20 +425,6 @@ def _header_fact(name: str) -> Fact:
         return texts if function == "headers" else next(iter(texts), None)
 
     return Fact(name, HEADER_FUNCTIONS[function], Stage.END_OF_HEADERS, f"The field {field_name}.", read)
-
-
-def _indirect(header: Header) -> bool:
-    """Whether the mail bears marks of a mailing list or forwarder (RFC 2919, 2369, 8617, 5322 3.6.6)."""
-    return header.has("List-Id") or header.has("List-Post") or header.has("ARC-Seal") or header.has_prefix("Resent-")
-
-
-def indirect_marks(header: Header) -> tuple[str, ...]:
-    """The fields for which a mail counts as indirect, by name."""
-    if not _indirect(header):
-        return ()
-    known = ("list-id", "list-post", "arc-seal")
-    names = (each.key.decode("ascii", "replace") for each in header)
-    return tuple(dict.fromkeys(name.title() for name in names if name in known or name.startswith("resent-")))
 
 
 _CONTENT_FACTS = tuple(

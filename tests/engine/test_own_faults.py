@@ -75,7 +75,7 @@ class Desk:
         ("judgement.handover", RELAY),
         ("judgement.topmost", RELAY),
         ("judgement.Outbound", OURS),
-        ("judgement.MailJudgement._run", RELAY),
+        ("checks.Checks.run", RELAY),
         ("judgement.finish", RELAY),
     ],
 )
