@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from filterd.limits.greylist import Answer, Attempt
 from filterd.limits.state import Store, StoreError
 from filterd.limits.window import Bucket, Charge, Ending, Standing
 
@@ -42,6 +43,12 @@ class GuardedStore:
 
     def forget(self, names: Sequence[str]) -> int:
         return self._ask(lambda: self._store.forget(names))
+
+    def attempt(self, asked: Attempt, now: int) -> Answer:
+        return self._ask(lambda: self._store.attempt(asked, now))
+
+    def delivered(self, attempts: Sequence[Attempt], now: int, *, proven: bool) -> None:
+        self._ask(lambda: self._store.delivered(attempts, now, proven=proven))
 
     def close(self) -> None:
         self._store.close()

@@ -3,21 +3,26 @@
 import threading
 from collections.abc import Iterator, Sequence
 
-from filterd.limits import window
+from filterd.limits import greylist, window
+from filterd.limits.greylist import Answer, Attempt, Record
 from filterd.limits.window import Bucket, Charge, Ending, Standing
 
 # How many charges come between two looks for what has run out.
 _LOOK_AFTER = 1000
+#: So many names of greylisting: about 40 MB.
+MOST = 100_000
 
 
 class MemoryStore:
     """A store that ends with the process and is shared with nobody. Never raises StoreError."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self._lock = threading.Lock()
         self._buckets: dict[str, Bucket] = {}
         self._until: dict[str, int] = {}
         self._charged = 0
+        self._greylist: dict[str, Record] = {}
 
     def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
         with self._lock:
@@ -42,8 +47,25 @@ class MemoryStore:
         with self._lock:
             return self._drop(names)
 
+    def attempt(self, asked: Attempt, now: int) -> Answer:
+        with self._lock:
+            answer = greylist.attempt(self._greylist, asked, now)
+            if len(self._greylist) > self._most:
+                self._make_room(now)
+        return answer
+
+    def delivered(self, attempts: Sequence[Attempt], now: int, *, proven: bool) -> None:
+        with self._lock:
+            greylist.delivered(self._greylist, attempts, now, proven=proven)
+
     def close(self) -> None:
         """Nothing is held that the process would not free."""
+
+    def _make_room(self, now: int) -> None:
+        """A tenth more than there must be, so that it is seldom done."""
+        lasting = sorted(self._greylist, key=lambda name: self._greylist[name].until, reverse=True)
+        kept = lasting[: self._most * 9 // 10]
+        self._greylist = {name: self._greylist[name] for name in kept if self._greylist[name].until >= now}
 
     def _drop(self, names: Sequence[str]) -> int:
         for name in names:

@@ -12,11 +12,14 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
+from filterd.backend.redis_greylist import ATTEMPT, DELIVERED
 from filterd.backend.waiting import about_to_wait
+from filterd.limits.greylist import MOST, Answer, Attempt, Welcome
 from filterd.limits.state import StoreError
 from filterd.limits.window import SLOTS, Bucket, Charge, Ending, Held, Standing
 
 _PREFIX = "{filterd}:bucket:"
+_GREYLIST = ["{filterd}:greylist", "{filterd}:greylist:until"]
 
 _RESERVE = """\
 local SLOTS = %d
@@ -166,8 +169,9 @@ class RedisStore:
     not the caller's.
     """
 
-    def __init__(self, connect: Callable[[], Any], *, own_time: bool = True) -> None:
+    def __init__(self, connect: Callable[[], Any], *, own_time: bool = True, most: int = MOST) -> None:
         self._connect = connect
+        self._most = most
         self._own_time = own_time
         self._lock = threading.Lock()
         self._client: Any = None
@@ -193,6 +197,23 @@ class RedisStore:
     def forget(self, names: Sequence[str]) -> int:
         return sum(self._ask(partial(_delete, _PREFIX + name)) for name in names)
 
+    def attempt(self, asked: Attempt, now: int) -> Answer:
+        arguments = [*self._terms(asked, now), *asked.names]
+        welcome, waited, retry_after = self._ask(lambda client: client.attempt(_GREYLIST, arguments))
+        return Answer(Welcome(_text(welcome)), int(waited), int(retry_after))
+
+    def delivered(self, attempts: Sequence[Attempt], now: int, *, proven: bool) -> None:
+        if not attempts:
+            return
+        first, triplets = attempts[0], [each.triplet_name for each in attempts]
+        arguments = [*self._terms(first, now), first.client_name, first.sender_name, int(proven), *triplets]
+        self._ask(lambda client: client.delivered(_GREYLIST, arguments))
+
+    def _terms(self, asked: Attempt, now: int) -> list[str | int]:
+        terms = asked.terms
+        at = -1 if self._own_time else now
+        return [at, self._most, terms.delay, terms.window, terms.expire, terms.allow_after]
+
     def close(self) -> None:
         with self._lock:
             client, self._client = self._client, None
@@ -214,6 +235,8 @@ class _Client:
         self.redis = redis
         self.reserve = redis.register_script(_RESERVE)
         self.settle = redis.register_script(_SETTLE)
+        self.attempt = redis.register_script(ATTEMPT)
+        self.delivered = redis.register_script(DELIVERED)
 
 
 def _fields(key: Any, client: _Client) -> dict[bytes, bytes]:

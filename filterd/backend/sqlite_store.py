@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from filterd.limits import window
+from filterd.limits import greylist, window
+from filterd.limits.greylist import MOST, Answer, Attempt, Record
 from filterd.limits.state import StoreError
 from filterd.limits.window import Bucket, Charge, Ending, Held, Standing
 
@@ -25,7 +26,14 @@ _LOOK_AFTER, _DROPPED = 1000, 2000
 _TABLE = """\
 CREATE TABLE IF NOT EXISTS bucket (name TEXT PRIMARY KEY, state TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS bucket_until ON bucket (until);
+CREATE TABLE IF NOT EXISTS greylist (
+  name TEXT PRIMARY KEY, since INTEGER NOT NULL, until INTEGER NOT NULL, delivered INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS greylist_until ON greylist (until);
 """
+_SOONEST = "DELETE FROM {0} WHERE name IN (SELECT name FROM {0} WHERE until <= ? ORDER BY until LIMIT ?)"
+
+# Later than any time; SQLite's integers have 64 bits.
+_NEVER = 2**63 - 1
 
 T = TypeVar("T")
 
@@ -34,13 +42,14 @@ class SqliteStore:
     """The store in the file at `path`, which is made unless `create` is False. The file is opened when it is needed,
     and again after a fault."""
 
-    def __init__(self, path: Path, deadline: float = DEADLINE, *, create: bool = True) -> None:
+    def __init__(self, path: Path, deadline: float = DEADLINE, *, create: bool = True, most: int = MOST) -> None:
         self._path = path
         self._deadline = deadline
         self._create = create
+        self._most = most
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._charged = 0
+        self._charged = self._tried = 0
 
     def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
         def reserved(connection: sqlite3.Connection) -> tuple[Standing, ...]:
@@ -50,10 +59,7 @@ class SqliteStore:
             _write(connection, charges, buckets, before)
             self._charged += 1
             if self._charged % _LOOK_AFTER == 0:
-                connection.execute(
-                    "DELETE FROM bucket WHERE name IN (SELECT name FROM bucket WHERE until <= ? LIMIT ?)",
-                    (now, _DROPPED),
-                )
+                connection.execute(_SOONEST.format("bucket"), (now, _DROPPED))
             return standings
 
         return self._transaction(reserved)
@@ -80,6 +86,26 @@ class SqliteStore:
             return sum(connection.execute("DELETE FROM bucket WHERE name = ?", (name,)).rowcount for name in names)
 
         return self._transaction(forgotten)
+
+    def attempt(self, asked: Attempt, now: int) -> Answer:
+        def tried(connection: sqlite3.Connection) -> Answer:
+            answer = _kept(connection, asked.names, lambda records: greylist.attempt(records, asked, now))
+            self._tried += 1
+            if self._tried % _LOOK_AFTER == 0:
+                connection.execute(_SOONEST.format("greylist"), (now, _DROPPED))
+                [[count]] = connection.execute("SELECT count(*) FROM greylist").fetchall()
+                connection.execute(_SOONEST.format("greylist"), (_NEVER, max(0, count - self._most)))
+            return answer
+
+        return self._transaction(tried)
+
+    def delivered(self, attempts: Sequence[Attempt], now: int, *, proven: bool) -> None:
+        names = tuple(dict.fromkeys(name for each in attempts for name in each.names))
+        self._transaction(
+            lambda connection: _kept(
+                connection, names, lambda records: greylist.delivered(records, attempts, now, proven=proven)
+            )
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -150,6 +176,22 @@ def _write(
         if bucket is not None and state != before.get(charge.bucket):
             row = (charge.bucket, state, bucket.until(charge.width))
             connection.execute("INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)", row)
+
+
+def _kept(connection: sqlite3.Connection, names: Sequence[str], do: Callable[[dict[str, Record]], T]) -> T:
+    """Do something to the records of these names."""
+    before: dict[str, Record] = {}
+    for name in names:
+        query = connection.execute("SELECT since, until, delivered FROM greylist WHERE name = ?", (name,))
+        if (row := query.fetchone()) is not None:
+            before[name] = Record(*map(int, row))
+    records = dict(before)
+    done = do(records)
+    for name, each in records.items():
+        if each != before.get(name):
+            row = (name, each.since, each.until, each.delivered)
+            connection.execute("INSERT OR REPLACE INTO greylist VALUES (?, ?, ?, ?)", row)
+    return done
 
 
 def _encoded(bucket: Bucket) -> str:

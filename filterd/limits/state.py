@@ -1,8 +1,9 @@
-"""What a store of shared state can do for limits: the same for every kind of store."""
+"""What a store of shared state can do for limits and greylisting: the same for every kind of store."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from filterd.limits.greylist import Answer, Attempt
 from filterd.limits.window import Bucket, Charge, Ending, Standing
 
 
@@ -11,10 +12,10 @@ class StoreError(Exception):
 
 
 class Store(Protocol):
-    """Buckets that all who judge mail share. Every call is atomic, waits for a bounded time, and raises StoreError.
+    """Buckets, and what greylisting knows, that all who judge mail share.
 
-    `now` is in milliseconds since 1970; a store for several machines goes by its own clock. May be called by several
-    threads at once.
+    Every call is atomic, waits for a bounded time, and raises StoreError. `now` is in milliseconds since 1970; a store
+    for several machines goes by its own clock. May be called by several threads at once.
     """
 
     def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
@@ -28,6 +29,12 @@ class Store(Protocol):
 
     def forget(self, names: Sequence[str]) -> int:
         """Drop buckets; returns how many there were."""
+
+    def attempt(self, asked: Attempt, now: int) -> Answer:
+        """Answer a try to send, as `greylist.attempt` does."""
+
+    def delivered(self, attempts: Sequence[Attempt], now: int, *, proven: bool) -> None:
+        """A mail was taken, as `greylist.delivered` has it."""
 
     def close(self) -> None:
         """Free what the store holds; it is not used after."""

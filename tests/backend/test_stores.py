@@ -20,7 +20,8 @@ from filterd.backend.memory_store import MemoryStore
 from filterd.backend.open_store import _client, open_store
 from filterd.backend.redis_store import RedisStore
 from filterd.backend.sqlite_store import SqliteStore
-from filterd.limits import window
+from filterd.limits import greylist, window
+from filterd.limits.greylist import Attempt, Record, Terms, Welcome
 from filterd.limits.state import Store, StoreError
 from filterd.limits.window import Bucket, Charge, Ending, Recorded, Standing
 
@@ -51,7 +52,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
                 return MemoryStore()
             if kind == "sqlite":
                 return SqliteStore(tmp_path_factory.mktemp("state") / "state.db")
-            store = RedisStore(_client(url(kind), None), own_time=False)
+            connect = _client(url(kind), None)
+            connect().delete("{filterd}:greylist", "{filterd}:greylist:until")
+            store = RedisStore(connect, own_time=False)
             store.forget([name for name, _ in store.buckets()])
             return store
 
@@ -363,3 +366,83 @@ def test_a_server_with_a_password() -> None:
         with pytest.raises(StoreError) as refused:
             open_store(url, SecretStr("wr0ng")).reserve([charge("b")], T0)
         assert "wr0ng" not in str(refused.value)
+
+
+ATTEMPTS = st.builds(
+    Attempt,
+    client=st.sampled_from(["c1", "c2"]),
+    sender=st.sampled_from(["s1", "s2"]),
+    recipient=st.sampled_from(["r1", "r2", "r3"]),
+    terms=st.just(Terms(1000, 60_000, 200_000, 2)),
+)
+TRIES = st.lists(
+    st.tuples(ATTEMPTS, st.one_of(st.integers(0, 3000), st.integers(-70_000, 250_000)), st.booleans(), st.booleans()),
+    max_size=15,
+)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@settings(max_examples=60)
+@given(tries=TRIES)
+def test_every_store_greylists_alike(
+    servers: Callable[[str], Store], kind: str, tries: list[tuple[Attempt, int, bool, bool]]
+) -> None:
+    """Whoever tries, however the clock jumps, and whatever becomes of the mails."""
+    store, now = servers(kind), T0
+    records: dict[str, Record] = {}
+    for asked, pause, taken, proven in tries:
+        now += pause
+        assert store.attempt(asked, now) == greylist.attempt(records, asked, now)
+        if taken:
+            mail = [asked, *(Attempt(asked.client, asked.sender, each, asked.terms) for each in ("r1", "r4"))]
+            store.delivered(mail, now, proven=proven)
+            greylist.delivered(records, mail, now, proven=proven)
+    store.close()
+
+
+def attempt(number: int = 0) -> Attempt:
+    return Attempt("192.0.2.0/24", "shop.example", f"{number}@example.org", Terms(60_000, 24 * HOUR, 30 * 24 * HOUR, 5))
+
+
+def test_every_store_remembers_what_waits(store: Store) -> None:
+    assert store.attempt(attempt(), T0).welcome is Welcome.FIRST
+    assert store.attempt(attempt(), T0 + HOUR).welcome is Welcome.PASSED
+    store.delivered([attempt()], T0 + HOUR, proven=True)
+    assert store.attempt(attempt(1), T0 + HOUR).welcome is Welcome.KNOWN
+    assert list(store.buckets()) == []
+
+
+def test_whoever_tries_how_often_no_more_is_kept_and_what_has_passed_is_kept_longest(
+    servers: Callable[[str], Store], tmp_path: Path
+) -> None:
+    servers("redis").close()
+    server = servers("redis")
+    assert isinstance(server, RedisStore)
+    stores: list[tuple[Store, int]] = [
+        (MemoryStore(most=1000), 1000),
+        (SqliteStore(tmp_path / "state.db", most=1000), 1999),  # it looks after a thousand tries
+        (RedisStore(server._connect, own_time=False, most=1000), 1000),
+    ]
+    for store, most in stores:
+        store.attempt(attempt(), T0)
+        store.delivered([attempt()], T0 + HOUR, proven=False)
+        for number in range(1, 4000):
+            store.attempt(attempt(number), T0 + HOUR + number)
+        assert _greylisted(store) <= most
+        assert store.attempt(attempt(), T0 + HOUR).welcome is Welcome.KNOWN
+        assert store.attempt(attempt(3999), T0 + 3 * HOUR).welcome is Welcome.PASSED
+        store.close()
+
+
+def _greylisted(store: Store) -> int:
+    """How many names it keeps."""
+    if isinstance(store, MemoryStore):
+        return len(store._greylist)
+    if isinstance(store, SqliteStore):
+        assert store._connection is not None
+        [[count]] = store._connection.execute("SELECT count(*) FROM greylist").fetchall()
+        return int(count)
+    assert isinstance(store, RedisStore)
+    redis = store._connect()
+    assert redis.zcard("{filterd}:greylist:until") == redis.hlen("{filterd}:greylist")
+    return int(redis.hlen("{filterd}:greylist"))
