@@ -12,13 +12,15 @@ from filterd.backend.policy_files import load_policy
 from filterd.cli.check_tests import check_tests, tests_mapping
 from filterd.cli.check_warnings import machine_warnings, meant_otherwise, shadow_warnings
 from filterd.engine.policy_tests import PolicyTestResult
+from filterd.limits.rate import duration_text
 from filterd.mail.transaction import Stage
 from filterd.policy.action_entries import ACTIONS
 from filterd.policy.conditions import FUNCTIONS
 from filterd.policy.edit_words import action_words
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS
-from filterd.policy.rules import Limit, Policy, Rule
+from filterd.policy.greylist import GREYLIST
+from filterd.policy.rules import Greylist, Limit, Policy, Rule
 
 
 @click.command(name="check")
@@ -87,6 +89,7 @@ def _print(path: Path, policy: Policy) -> None:
         for stage in Stage
         for each in policy.limits[stage]
     ]
+    rows += [(GREYLIST, Stage.RCPT.word, "spf", _greylist_action(policy.greylist))] if policy.greylist else []
     rows = [("rule", "stage", "checks", "then"), *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
@@ -117,6 +120,12 @@ def _action(rule: Rule) -> str:
     words += [rule.action] if rule.action else []
     observed = " (observe)" if rule.mode == "observe" else ""
     return ", ".join(words) + observed + (f" {rule.reply}" if rule.reply else "")
+
+
+def _greylist_action(greylist: Greylist) -> str:
+    terms, observed = greylist.terms, " (observe)" if greylist.rule.mode == "observe" else ""
+    delay, window = duration_text(terms.delay / 1000), duration_text(terms.window / 1000)
+    return f"defer{observed} strangers' first try for {delay}, who come again within {window} pass"
 
 
 def _limit_action(policy: Policy, limit: Limit) -> str:

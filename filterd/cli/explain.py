@@ -182,7 +182,7 @@ def _judged(policy: Policy, mail: StoredMail, zone: Path | None) -> Transcript:
             assert live is not None
             return live.view(deadline)
 
-        judge(Runtime(policy.without_limits(), authserv_id(policy), view, transcripts.append), mail)
+        judge(Runtime(policy.offline(), authserv_id(policy), view, transcripts.append), mail)
     finally:
         if live:
             live.close()

@@ -43,6 +43,7 @@ COUNTERS = (
     Counted(ENVELOPES, "Mails judged by the policy service, by verdict and deciding rule.", ("verdict", "rule")),
     Counted("filterd_recipients_refused", "Recipients refused alone.", ("rule",)),
     Counted("filterd_rules", "Mails on which a rule fired, would have fired, or was in doubt.", ("rule", "outcome")),
+    Counted("filterd_greylist", "Recipients that greylisting met, by how: first, early, passed, known.", ("result",)),
     Counted(RESULTS, "Results of checks; DKIM has one a signature.", ("method", "result")),
     Counted("filterd_dns_answers", "DNS answers that mails were judged by, by outcome.", ("outcome",)),
     Counted(SIGNED[0], "Mails from us that were signed."),
@@ -76,6 +77,7 @@ def counts(transcript: Transcript) -> Iterator[Count]:
                 yield ("filterd_rules", step.rule, step.outcome.value), 1
         if judgement.recipient is not None and judgement.verdict.disposition.final:
             yield ("filterd_recipients_refused", judgement.verdict.rule or "-"), 1
+    yield from _greylist(transcript)
     for method, word in _results(transcript.results):
         yield (RESULTS, method, word), 1
     for outcome, number in Counter([answer.outcome for answer in transcript.answers]).items():
@@ -100,7 +102,13 @@ def counts(transcript: Transcript) -> Iterator[Count]:
 def envelope_counts(transcript: Transcript) -> Iterator[Count]:
     """What one record of the policy service adds: the milter counts the same mail, if there is one."""
     yield (ENVELOPES, *_decided(transcript)), 1
+    yield from _greylist(transcript)
     yield from _faults(transcript)
+
+
+def _greylist(transcript: Transcript) -> Iterator[Count]:
+    for word, _ in transcript.greylisted():
+        yield ("filterd_greylist", word), 1
 
 
 def _decided(transcript: Transcript) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from filterd.engine.checks import Checks
 from filterd.engine.conclusion import conclusion, decisive
 from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
 from filterd.engine.finish import Finished, finish, said, strip_only
+from filterd.engine.greylisting import Greylisting
 from filterd.engine.limiting import Limiting
 from filterd.engine.networks import ours
 from filterd.engine.notes import Notes
@@ -79,6 +80,7 @@ class MailJudgement:
         self._notes = Notes(runtime)
         self._checks = Checks(runtime.policy, connection, self._gather, self._notes)
         self._limiting = Limiting(runtime, shared=runtime.policy.envelope_only)
+        self._greylisting = Greylisting(runtime, shared=runtime.policy.envelope_only)
         self._outbound: Outbound | None = None
         self._scanning: Scanning | None = None
         self._signed = Signed()
@@ -215,6 +217,7 @@ class MailJudgement:
             self.content(Header(), queue_id)
         finished = self._finished(self._header or Header(), lacks)
         self._limiting.finished(finished.verdict)
+        self._greylisting.finished(finished.verdict, self._checks.results)
         self._notes.times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
         self._record(finished.verdict, completed=True)
         return finished
@@ -227,12 +230,14 @@ class MailJudgement:
             self._guarded(stage, partial(self._judge, stage))
         verdict = conclusion(self._judgements, self._policy.settings, self._checks.results)
         self._limiting.finished(verdict)
+        self._greylisting.finished(verdict, self._checks.results)
         self._record(verdict, completed=True)
         return verdict
 
     def aborted(self) -> None:
         """Tell of a mail that did not reach its end only if a rule refused it: all others are the client's affair."""
         self._limiting.given_up()
+        self._greylisting.given_up()
         untold = self._judgements[self._told :]
         verdict = next((each.verdict for each in untold if each.verdict.disposition.final), None)
         if verdict is not None:
@@ -323,7 +328,12 @@ class MailJudgement:
         try:
             facts = self._facts(stage, recipient)
             verdict = decide(self._policy, stage, facts, self._checks.results) if decided is None else _CONTINUE
-            verdict = self._limiting.judge(stage, facts, self._checks.results, verdict)
+            before = verdict
+            if decided is None:
+                verdict = self._greylisting.judge(stage, facts, self._checks.results, verdict)
+            # Who is to come again has done nothing wrong, and is charged for nothing.
+            if before.disposition.final or not verdict.disposition.final:
+                verdict = self._limiting.judge(stage, facts, self._checks.results, verdict)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("decide", error)
             verdict = own_fault(self._policy.settings)

@@ -113,7 +113,7 @@ def _run(policy: Policy, test: PolicyTest, keys: ThrowAwayKeys) -> PolicyTestRes
         lambda _: given.resolver,
         transcripts.append,
         clock,
-        store=StateBefore(test.given.used),
+        store=StateBefore(test.given.used, test.given.greylist),
         scanner=scanner,
     )
     finished = judge(runtime, given.mail)

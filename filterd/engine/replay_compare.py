@@ -114,9 +114,7 @@ def ending(policy: Policy, authserv_id: str, mail: StoredMail, view: View | None
     except UnknownError as error:
         return Ending("", unknown=(str(error),))
     taken: list[Transcript] = []
-    runtime = Runtime(
-        policy.without_limits(), authserv_id, view or (lambda _: asked), taken.append, clock, gather=gather
-    )
+    runtime = Runtime(policy.offline(), authserv_id, view or (lambda _: asked), taken.append, clock, gather=gather)
     judge(runtime, mail)
     if not taken:
         return Ending("", unknown=("the mail has no recipient that is taken",))

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from filterd.arc.sets import bears_sets
 from filterd.arc.verify import ArcCode, ArcResult, Hop
+from filterd.backend.memory_store import MemoryStore
 from filterd.backend.recorded import RecordedResolver
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
@@ -19,6 +20,7 @@ from filterd.engine.runtime import Clock, Runtime
 from filterd.engine.sealing import Sealed
 from filterd.engine.session import MailSession
 from filterd.iprev import IprevResult
+from filterd.limits.greylist import Answer, Attempt
 from filterd.lookup import Resolver
 from filterd.mail.address import AddressError, parse_path
 from filterd.mail.header import Header
@@ -26,6 +28,7 @@ from filterd.mail.message import Author
 from filterd.mail.reason import Reason
 from filterd.mail.transaction import ForwardPath, IPAddress, Stage, Transaction
 from filterd.policy.facts import SCORE, Check
+from filterd.policy.greylist import GREYLIST, seen_before
 from filterd.policy.rules import Mode, Policy
 from filterd.policy.transcript import Transcript
 from filterd.policy.verdict import StepOutcome, Verdict
@@ -59,7 +62,9 @@ def rejudge(policy: Policy, authserv_id: str, seen: Transcript) -> Rejudged:
         return gathers[-1]
 
     clock = Clock(now=lambda: seen.at, monotonic=lambda: 0.0)
-    runtime = Runtime(policy.without_limits(), authserv_id, lambda _: asked, taken.append, clock, gather=gather)
+    uncharged = replace(policy.offline(), greylist=policy.greylist)
+    store = SeenGreylist(seen)
+    runtime = Runtime(uncharged, authserv_id, lambda _: asked, taken.append, clock, store=store, gather=gather)
     session = MailSession(runtime, seen.transaction.id)
     ended = _dialogue(session, seen)
     session.close()
@@ -86,6 +91,8 @@ def _limited(seen: Transcript) -> tuple[str, ...]:
 def unknown(policy: Policy, transcript: Transcript) -> tuple[str, ...]:
     """Why it is not known how this mail ends: what the rules that are carried out would have to know."""
     modes = {rule.name: rule.mode for rules in policy.rules.values() for rule in rules}
+    if policy.greylist is not None:
+        modes[GREYLIST] = policy.greylist.rule.mode
     steps = (step for judgement in transcript.judgements for step in judgement.verdict.steps)
     why = [
         step.note or "a fact is not known"
@@ -155,6 +162,17 @@ def _forward(text: str) -> ForwardPath:
         return ForwardPath(text, parse_path(text))
     except AddressError:
         return ForwardPath(text, None)
+
+
+class SeenGreylist(MemoryStore):
+    """What greylisting was answered then is answered again, by the delay of today; nothing else is known."""
+
+    def __init__(self, seen: Transcript) -> None:
+        super().__init__()
+        self._ask = seen_before(seen.judgements, [each.text for each in seen.transaction.recipients])
+
+    def attempt(self, asked: Attempt, now: int) -> Answer:
+        return self._ask(asked)
 
 
 class RecordedGather(Gather):

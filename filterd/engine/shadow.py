@@ -16,6 +16,7 @@ from filterd.mail.received import added_inside
 from filterd.mail.transaction import ForwardPath, Stage
 from filterd.policy.decide import decide, whose
 from filterd.policy.facts import Facts
+from filterd.policy.greylist import greylisted, seen_before
 from filterd.policy.results import Results
 from filterd.policy.rules import Policy
 from filterd.policy.shadow import Divergence, Fate, RuleOutcome, Shadow
@@ -36,7 +37,7 @@ def judge_in_shadow(
     """Compare. `facts` are those at `stage`, the last one that the mail reached; `offered` are all recipients, those
     refused included."""
     own_facts, own_results = _facts(candidate, facts, stage), _results(candidate, live, facts, results)
-    found = _judgements(candidate, stage, own_facts, offered, own_results)
+    found = _judgements(candidate, stage, own_facts, offered, own_results, judgements)
     before = conclusion(judgements, live.settings, results)
     after = conclusion(found, candidate.settings, own_results)
     limit = _limit_that_decided(live, judgements)
@@ -54,10 +55,22 @@ def judge_in_shadow(
 
 
 def _judgements(
-    candidate: Policy, last: Stage, facts: Facts, offered: Sequence[ForwardPath], results: Results
+    candidate: Policy,
+    last: Stage,
+    facts: Facts,
+    offered: Sequence[ForwardPath],
+    results: Results,
+    live: Sequence[Judgement],
 ) -> list[Judgement]:
-    """Stage by stage, until it decides."""
+    """Stage by stage, until it decides. Greylisting is answered as the live policy's was."""
     found: list[Judgement] = []
+    answer = seen_before(live, [each.text for each in facts.transaction.recipients])
+
+    def judged(stage: Stage, known: Facts) -> Verdict:
+        verdict = decide(candidate, stage, known, results)
+        greylist = candidate.greylist
+        return greylisted(greylist, stage, known, results, verdict, answer)[0] if greylist is not None else verdict
+
     for stage in Stage:
         if stage > last or not candidate.judges(stage):
             continue
@@ -67,10 +80,10 @@ def _judgements(
         at_stage = replace(facts, summands=summands, size=size)
         if stage is Stage.RCPT:
             for recipient in offered:
-                verdict = decide(candidate, stage, replace(at_stage, recipient=recipient), results)
+                verdict = judged(stage, replace(at_stage, recipient=recipient))
                 found.append(Judgement(stage, verdict, recipient.text))
             continue
-        found.append(Judgement(stage, decide(candidate, stage, at_stage, results)))
+        found.append(Judgement(stage, judged(stage, at_stage)))
         if found[-1].verdict.disposition is not Disposition.CONTINUE:
             break
     return found

@@ -1,12 +1,12 @@
-"""The keys of the section `limits`."""
+"""The keys of the sections `limits` and `greylist`."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from filterd.policy.quantities import Whole, WrittenRate
+from filterd.policy.quantities import Seconds, Whole, WrittenRate
 from filterd.policy.section import Section
 
 
@@ -71,3 +71,46 @@ class LimitEntry(Section):
         description="What becomes of mail that cannot be counted, as the state store is away; skip and accept let it "
         "pass.",
     )
+
+
+class GreylistSection(Section):
+    """Which strangers' mail has to come again, as honest servers do and most spammers do not (RFC 6647)."""
+
+    when: str = Field(
+        'spf.result != "pass"',
+        description="The condition, in CEL over the facts that are known at RCPT: which mail may have to wait. Mail "
+        "from us never does, nor what our relays bring.",
+    )
+    exempt: str | None = Field(None, description="A condition: which of that mail does not wait.")
+    delay: Seconds = Field(300.0, ge=1, le=86_400, description="How long after its first try a mail is let through.")
+    retry_window: Seconds = Field(
+        2 * 86_400.0, ge=60, le=30 * 86_400, description="Until when it has to come again; then it is new again."
+    )
+    expire: Seconds = Field(
+        35 * 86_400.0,
+        ge=3600,
+        le=366 * 86_400,
+        description="How long is known who was let through, from the last mail.",
+    )
+    allow_after: Whole = Field(
+        5,
+        ge=0,
+        le=1000,
+        description="After so many mails from a network, or a domain that SPF has verified, nothing from there waits; "
+        "0 is never. Who has once proven by DKIM or DMARC who wrote does not wait again at all.",
+    )
+    fold: FoldEntry = FoldEntry()
+    reply: str = Field(
+        "450 4.7.1 new here: try again in {greylist.retry_after} s",
+        description="The SMTP reply; {greylist.retry_after} (seconds) and {fact} are filled in.",
+    )
+    mode: Literal["enforce", "observe"] = Field("enforce", description="observe asks and logs, and lets all through.")
+    on_error: Literal["skip", "accept", "defer"] = Field(
+        "accept", description="What becomes of mail while the state store is away; skip and accept let it pass."
+    )
+
+    @model_validator(mode="after")
+    def _there_is_time_to_come_again(self) -> "GreylistSection":
+        if self.retry_window <= self.delay:
+            raise ValueError("retry_window is longer than delay, or nobody could come again in time")
+        return self

@@ -12,6 +12,7 @@ from filterd.mail.transaction import Stage
 from filterd.policy.errors import PolicyError, PolicyErrors
 from filterd.policy.facts import FACTS, Check
 from filterd.policy.field_types import ReadSecret, no_secrets
+from filterd.policy.greylist_load import load_greylist
 from filterd.policy.limits_load import counted_units, load_limits
 from filterd.policy.list_file import FileDigests, Lists
 from filterd.policy.load_rules import broken_rules, load_condition, load_rule, own_rule, score_rules
@@ -81,6 +82,12 @@ def load(
     names = [rule.name for rule in rules] + broken_rules(document, entries, lists.find, faults)
     overrides = FileDigests(read_file)
     limits = load_limits(document, settings.limits, names, lists.find, overrides.read, faults)
+    greylist = load_greylist(document, settings.greylist, lists.find, faults)
+    if greylist is not None:
+        for index, entry in entries:
+            if entry.name == greylist.rule.name:
+                faults.append(document.error(("rules", index, "name"), "greylist is the name of greylisting"))
+        names.append(greylist.rule.name)
     counted = counted_units(document, settings.limits)
     scanned = settings.spamd is not None
     tests = load_tests(document, settings.tests, names, counted, read_file, faults, scanned=scanned)
@@ -91,6 +98,7 @@ def load(
     named = {
         stage: {name for rule in staged[stage] for name in (*rule.condition.facts, *rule.shown_facts)}
         | {name for limit in charged[stage] for name in limit.facts}
+        | set(greylist.facts if greylist is not None and stage in (Stage.RCPT, Stage.DATA) else ())
         for stage in Stage
     }
     facts = {stage: tuple(sorted(names)) for stage, names in named.items()}
@@ -113,6 +121,7 @@ def load(
         trusted_sealers,
         tests,
         limits=charged,
+        greylist=greylist,
     )
 
 

@@ -18,7 +18,7 @@ from filterd.limits.rate import Unit
 from filterd.mail.address import AddressError, parse_path
 from filterd.policy.errors import PolicyError
 from filterd.policy.field_types import HostName
-from filterd.policy.quantities import Flag, Number, read_counted
+from filterd.policy.quantities import Flag, Number, Seconds, Whole, read_counted
 from filterd.policy.section import Section
 
 #: A policy with more tests is refused; so are larger files of a test.
@@ -196,6 +196,15 @@ class GivenSpam(Section):
     fails: Flag = Field(False, description="Whether no spamd answers; short: `spam: fails`.")
 
 
+class GivenGreylist(Section):
+    """What greylisting has seen before."""
+
+    tried: Seconds | None = Field(
+        None, description="How long ago this mail was tried for the first time; without this it never was."
+    )
+    delivered: Whole = Field(0, le=1000, description="How many mails of this client were delivered.")
+
+
 class GivenSealer(Section):
     """Somebody who passed the mail on, and sealed what it saw (ARC)."""
 
@@ -259,6 +268,9 @@ class Given(Section):
         {},
         description="How much limits, by their names, have counted before of whom this mail counts for: 200, "
         "200 recipients, or a list. Without this, nothing.",
+    )
+    greylist: GivenGreylist = Field(
+        GivenGreylist(), description="What greylisting has seen of this sender; without this, nothing."
     )
     clock: Moment = Field(_NOON, description="When it comes, as 2026-11-23T12:00:00Z; else noon on 2026-01-01.")
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from filterd.dmarc.org_domain import PublicSuffixes
+from filterd.limits.greylist import Terms
 from filterd.limits.keys import Fold
 from filterd.limits.rate import Rate, Unit
 from filterd.mail.domain import Domain
@@ -24,6 +25,8 @@ from filterd.policy.verdict import AddField, Disposition, PrefixSubject, Rewrite
 FACT_FIELD = re.compile(r"\{([^{}]*)\}")
 #: What a limit's reply may name besides facts.
 LIMIT_FIELDS = ("limit.name", "limit.remaining", "limit.retry_after")
+#: What the reply of greylisting may name besides facts.
+GREYLIST_FIELD = "greylist.retry_after"
 
 
 class Action(StrEnum):
@@ -123,6 +126,23 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Greylist:
+    """Who has to come again: strangers of whom `rule`'s condition holds (`when` without `exempt`)."""
+
+    rule: Rule
+    terms: Terms
+    reply: Reply
+    fold: Fold = field(default_factory=Fold)
+    on_error: str = "accept"
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """All that its condition and reply name, and what tells who sends."""
+        named = (name for name in FACT_FIELD.findall(self.reply.text) if name != GREYLIST_FIELD)
+        return tuple(dict.fromkeys((*self.rule.condition.facts, *named, "spf.result")))
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A policy that can be run.
 
@@ -147,6 +167,7 @@ class Policy:
     envelope_only: bool = False
     shadow: Candidate | None = None
     limits: Mapping[Stage, tuple[Limit, ...]] = field(default_factory=lambda: dict.fromkeys(Stage, ()))
+    greylist: Greylist | None = None
 
     @property
     def edits(self) -> frozenset[type[RuleEdit]]:
@@ -163,17 +184,21 @@ class Policy:
         of_all = (limit for limits in self.limits.values() for limit in limits)
         return tuple(limit for limit in of_all if any(rate.unit is Unit.FAILURES for rate in limit.rates))
 
-    def without_limits(self) -> "Policy":
-        """For mail that is judged offline: nobody is charged for it, and what was counted is not known."""
-        return replace(self, limits=dict.fromkeys(Stage, ()))
+    def offline(self) -> "Policy":
+        """For mail that is judged offline: nobody is charged for it or waits, and what was counted is not known."""
+        return replace(self, limits=dict.fromkeys(Stage, ()), greylist=None)
 
     def names(self, group: str) -> bool:
         """Whether any rule names a fact of a group, such as `trusted`."""
         return any(name.startswith(f"{group}.") for names in self.facts.values() for name in names)
 
     def judges(self, stage: Stage) -> bool:
-        """Whether any rule or limit can decide at that stage."""
-        return bool(self.rules[stage] or self.limits[stage])
+        """Whether any rule or limit can decide at that stage, or greylisting."""
+        return bool(self.rules[stage] or self.limits[stage] or self.greylists(stage))
+
+    def greylists(self, stage: Stage) -> bool:
+        """Whether greylisting may judge at that stage."""
+        return self.greylist is not None and stage in (Stage.RCPT, Stage.DATA)
 
     def needs_at(self, stage: Stage) -> frozenset[Check]:
         """The checks whose results rules of that stage read."""

@@ -23,7 +23,7 @@ from filterd.policy.field_types import (
     StateUrl,
     Workers,
 )
-from filterd.policy.limits_schema import LimitEntry
+from filterd.policy.limits_schema import GreylistSection, LimitEntry
 from filterd.policy.policy_tests import MAX_TESTS, PolicyTestEntry
 from filterd.policy.quantities import Flag, Seconds, Size, Whole
 from filterd.policy.reputation import DnsblEntry, SpamdSection
@@ -292,6 +292,7 @@ class PolicyFile(Section):
         "counted, and never carried out. A relative path begins at the policy's folder.",
     )
     limits: tuple[LimitEntry, ...] = Field((), max_length=100)
+    greylist: GreylistSection | None = Field(None, description="Greylisting; without it nobody has to come again.")
     rules: tuple[RuleEntry, ...] = Field((), max_length=10_000)
     tests: tuple[PolicyTestEntry, ...] = Field(
         (), max_length=MAX_TESTS, description="Mails and how they must end; a policy is used only if all of them do."

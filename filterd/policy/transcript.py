@@ -149,6 +149,9 @@ class Transcript:
         for word, rules in listed:
             if rules:
                 line[word] = ",".join(rules)
+        greylisted = self.greylisted()
+        if greylisted:
+            line["greylist"] = "; ".join(dict.fromkeys(told for _, told in greylisted[:_MAX_NAMED]))
         limits = self.limits()
         if limits:
             line["limits"] = "; ".join(dict.fromkeys(f"{name}: {told}" for name, _, told in limits[:_MAX_NAMED]))
@@ -204,6 +207,15 @@ class Transcript:
             (step.rule, str(facts["limit.key"]), step.note or "")
             for step in steps
             if step.outcome in passed and "limit.key" in (facts := dict(step.facts))
+        )
+
+    def greylisted(self) -> tuple[tuple[str, str], ...]:
+        """How greylisting has met each recipient: its word, and what there is to be said of it."""
+        steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
+        return tuple(
+            (str(facts["greylist.result"]), step.note or "")
+            for step in steps
+            if "greylist.result" in (facts := dict(step.facts))
         )
 
     def not_evaluated(self) -> tuple[str, ...]:
