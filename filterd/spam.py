@@ -14,6 +14,8 @@ from filterd.mail.header import Header
 from filterd.mail.reason import Reason
 from filterd.mail.transaction import Transaction
 
+#: How the names of a scanner's fields begin.
+SCANNED = b"x-spam-"
 # What a word of a Received field may be made of here; all else would let a client write the field.
 _WORD = re.compile(r"[A-Za-z0-9:._\[\]-]{1,255}")
 
@@ -29,7 +31,8 @@ class SpamCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpamResult:
-    """A scanner's result. `fields` are the header fields that it would add, in its order, as (name, value).
+    """A scanner's result. `fields` are the header fields that it would add, in its order, as (name, value); further
+    lines of a value are parted by "\\n\\t".
 
     `score` and `threshold` are in the scanner's own points, 0 where it gave none. `server` is who said so.
     """
@@ -78,8 +81,9 @@ def as_received(transaction: Transaction, authserv_id: str, at: float) -> bytes:
 
 
 def message(transaction: Transaction, authserv_id: str, at: float, header: Header, body: bytes) -> bytes:
-    """A whole mail as it would be delivered."""
-    return b"".join([as_received(transaction, authserv_id, at), *(each.raw for each in header), b"\r\n", body])
+    """A whole mail as it would be delivered: without the words of other scanners, which ours may take for its own."""
+    fields = (each.raw for each in header if not each.key.startswith(SCANNED))
+    return b"".join([as_received(transaction, authserv_id, at), *fields, b"\r\n", body])
 
 
 def _word(text: str | None) -> str:

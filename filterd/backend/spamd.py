@@ -1,7 +1,8 @@
 """SpamAssassin's spamd: asked while everything else goes on, by one asyncio loop in a thread of its own.
 
-Several servers are tried in their order. One that fails is left alone for a while, so that its death costs one deadline
-and not one a mail. Replies are input like any other: bounded, and a malformed one is that server's failure.
+Several servers are tried in their order, each for its share of the time. One that fails is shown no mail until it
+answers a PING again, so that its death costs one deadline and not one a mail. Replies are input like any other:
+bounded, and a malformed one is that server's failure.
 """
 
 import asyncio
@@ -12,7 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from math import isfinite
 from pathlib import Path
 
@@ -39,10 +42,13 @@ _MAX_SYMBOLS = 200
 _CONNECT = 3.0
 # The loop ends a scan in time, and notes whose fault it was; only a loop that hangs is not waited for.
 _LATE = 1.0
-# How long a server is left alone after so many failures in a row, in seconds.
+# How long a server is left alone after so many failures in a row, in seconds, before it is asked whether it is there.
 _DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)
 _TESTS = re.compile(r"\btests=([A-Za-z0-9_,\s]*)")
 _UNPRINTABLE = re.compile(r"[^ -~]")
+# The library's parsers let some of these through on garbage.
+_GARBAGE = (BadResponse, ValueError, KeyError, AttributeError, TypeError)
+_FAULTS = (*_GARBAGE, TimeoutError, AIOSpamcConnectionFailed, OSError, ResponseException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,32 @@ class SpamdAddress:
 
 
 class _Server:
-    """One spamd and how it fares. `due` is when it may be tried again, on time.monotonic()."""
+    """One spamd and how it fares. `failures` are those since it last said what it thinks of a mail."""
 
     def __init__(self, address: SpamdAddress, timeout: float) -> None:
         self.address = address
         self.client = Client(_connections(address, Timeout(timeout, min(_CONNECT, timeout))))
         self.failures = 0
-        self.due = 0.0
+        self._waking: asyncio.Task[None] | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether it is left alone."""
+        return self._waking is not None
 
     def failed(self) -> None:
-        self.due = time.monotonic() + _DELAYS[min(self.failures, len(_DELAYS) - 1)]
-        self.failures += 1
+        """Leave it alone until it answers. Mails that were shown to it at once count once."""
+        if self._waking is None:
+            self.failures += 1
+            self._waking = asyncio.create_task(self._awake())
+
+    async def _awake(self) -> None:
+        for failures in count(self.failures):
+            await asyncio.sleep(_DELAYS[min(failures, len(_DELAYS)) - 1])
+            with suppress(*_FAULTS):
+                await asyncio.wait_for(self.client.request(Request("PING")), _CONNECT)
+                break
+        self._waking = None
 
 
 class Scan:
@@ -136,18 +157,16 @@ class Spamd:
             request.headers["User"] = UserValue(user)
         reason = Reason.SPAM_UNAVAILABLE
         for server in self._servers:
-            now = time.monotonic()
-            if server.due > now:
+            if server.away:
                 continue
-            if server.failures:
-                # One mail tries whether it is back; the others do not wait for that.
-                server.due = now + self._timeout
-            result = await _ask(server, request, deadline - now)
+            # Whoever hangs leaves time for the others.
+            others = [each for each in self._servers[self._servers.index(server) + 1 :] if not each.away]
+            result = await _ask(server, request, (deadline - time.monotonic()) / (1 + len(others)))
             if isinstance(result, Reason):
                 reason = result
                 server.failed()
                 continue
-            server.failures, server.due = 0, 0.0
+            server.failures = 0
             self._told(away=False, server=str(server.address))
             return result
         self._told(away=True, server=reason.value)
@@ -167,8 +186,7 @@ async def _ask(server: _Server, request: Request, timeout: float) -> SpamResult 
         return Reason.SPAM_TIMEOUT
     except (AIOSpamcConnectionFailed, OSError, ResponseException):
         return Reason.SPAM_UNAVAILABLE
-    except (BadResponse, ValueError, KeyError, AttributeError, TypeError):
-        # The library's parsers let some of these through on garbage.
+    except _GARBAGE:
         return Reason.SPAM_MALFORMED
 
 
@@ -180,7 +198,7 @@ def _result(response: Response, server: str) -> SpamResult:
         raise ValueError("a score is a number")
     header, _ = split(bytes(response.body)[:_MAX_REPLY])
     own = [each for each in header if each.key.startswith(b"x-spam-")][:_MAX_FIELDS]
-    fields = tuple((each.name.decode("ascii"), _value(each.unfolded())) for each in own)
+    fields = tuple((each.name.decode("ascii"), _value(each.value)) for each in own)
     status = next((value for name, value in fields if name.lower() == "x-spam-status"), "")
     found = _TESTS.search(status)
     words = re.split(r"[,\s]+", found[1]) if found else []
@@ -189,7 +207,9 @@ def _result(response: Response, server: str) -> SpamResult:
 
 
 def _value(value: bytes) -> str:
-    return _UNPRINTABLE.sub(" ", value.decode("latin-1"))[:_MAX_VALUE]
+    """The lines as the server has folded them: a report is one test a line."""
+    lines = (_UNPRINTABLE.sub(" ", line).strip() for line in value.decode("latin-1")[:_MAX_VALUE].splitlines())
+    return "\n\t".join(line for line in lines if line)
 
 
 def _connections(address: SpamdAddress, timeout: Timeout) -> ConnectionManager:
@@ -228,5 +248,7 @@ async def _exchange(connections: ConnectionManager, data: bytes) -> bytes:
 
 
 async def _cancel_all() -> None:
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
         task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

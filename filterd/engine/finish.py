@@ -17,6 +17,7 @@ from filterd.engine.changes import Change, EditedHeader, envelope_changes
 from filterd.engine.fallback import HEADER_TOO_LARGE, NO_RECIPIENT
 from filterd.iprev import IprevResult
 from filterd.mail.domain import Domain
+from filterd.mail.encoded_word import written
 from filterd.mail.header import Field, Header
 from filterd.mail.transaction import Transaction
 from filterd.policy.results import Results
@@ -33,6 +34,7 @@ from filterd.policy.verdict import (
     Sign,
     Verdict,
 )
+from filterd.spam import SCANNED
 from filterd.spf.check import SpfResult
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
@@ -108,12 +110,12 @@ def _stripped(header: Header, authserv_ids: frozenset[str]) -> EditedHeader:
 
 
 def _put_scanned(edited: EditedHeader, header: Header, fields: tuple[tuple[str, str], ...]) -> None:
-    for key in {each.key for each in header if each.key.startswith(b"x-spam-") and each.key.isascii()}:
+    for key in {each.key for each in header if each.key.startswith(SCANNED) and each.key.isascii()}:
         name = key.decode("ascii")
         for occurrence in range(1, len(header.all(name)) + 1):
             edited.delete(name, occurrence)
     for name, value in reversed(fields):
-        edited.apply(AddField(name, value))
+        edited.insert(name, "\n\t".join(written(line, len(name) + 2) for line in value.split("\n\t")))
 
 
 def _put_on_top(edited: EditedHeader, fields: tuple[Field, ...]) -> None:

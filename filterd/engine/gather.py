@@ -94,8 +94,9 @@ class Gather:
         return self._guarded("dnsbl", lambda: check_lists(asked, resolver), broken)
 
     def spam(self, scanning: Scanning) -> SpamResult | None:
-        """What the scanner thinks of the content."""
-        return self._guarded("spam", scanning.result, SpamResult(SpamCode.TEMPERROR, reason=Reason.CHECK_FAILED))
+        """What the scanner thinks of the content; None where it was not asked."""
+        broken: SpamResult | None = SpamResult(SpamCode.TEMPERROR, reason=Reason.CHECK_FAILED)
+        return self._guarded("spam", scanning.result, broken)
 
     def begin_content(
         self, header: Header, author: Author, spf: SpfResult | None, now: float, resolver: Resolver

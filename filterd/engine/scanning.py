@@ -19,7 +19,7 @@ class Scanning:
     scanner: Scanner
     _body: list[bytes] = field(default_factory=list)
     _size: int = 0
-    _scan: Scan | None = None
+    _scan: Scan | SpamResult | None = None
 
     def body(self, chunk: bytes) -> None:
         """A part of the body, in order."""
@@ -33,12 +33,13 @@ class Scanning:
         """The mail is whole: the scanner may begin, and is not waited for."""
         octets = sum(len(each.name) + len(each.value) + 3 for each in header)
         if octets + self._size > self.settings.max_size:
+            self._scan = _TOO_LARGE
             return
         recipients = transaction.recipients
         user = recipients[0].text if self.settings.user == "recipient" and len(recipients) == 1 else None
         self._scan = self.scanner.begin(message(transaction, authserv_id, at, header, b"".join(self._body)), user)
         self._body.clear()
 
-    def result(self) -> SpamResult:
-        """What the scanner thinks; waits for it."""
-        return self._scan.result() if self._scan is not None else _TOO_LARGE
+    def result(self) -> SpamResult | None:
+        """What the scanner thinks; waits for it. None where it was not asked, as the mail was decided before."""
+        return self._scan if self._scan is None or isinstance(self._scan, SpamResult) else self._scan.result()
