@@ -70,7 +70,7 @@ class SmtpDialogue(SMTP):
                 "RSET": self._rset,
                 "VRFY": self._vrfy,
                 "NOOP": self.smtp_NOOP,
-                "QUIT": self.smtp_QUIT,
+                "QUIT": self._quit,
             },
             self._unknown,
         )
@@ -222,6 +222,11 @@ class SmtpDialogue(SMTP):
         """RSET (RFC 5321 4.1.1.5)."""
         self._smtp.reset()
         await self.push("250 2.0.0 Ok")
+
+    async def _quit(self, argument: str | None) -> None:
+        """QUIT (RFC 5321 4.1.1.10)."""
+        await self.push("221 2.0.0 Bye")
+        self.end()
 
     async def _vrfy(self, argument: str | None) -> None:
         """VRFY tells nothing (RFC 5321 7.3)."""

@@ -18,11 +18,11 @@ from servers.debian import free_port, unpacked
 
 _PATIENCE = 60.0  # seconds
 
-# What stands on top of a delivered mail, as Postfix writes it: whom it was delivered to, and nothing else is changed.
+# What stands on top of a delivered mail, as Postfix writes it: whom it was delivered to and from whom, and nothing else is changed.
 _DELIVER = """\
 folder=$1
 file=$(mktemp "$folder/tmp/XXXXXXXXXX") || exit 75
-{ printf 'Delivered-To: %s\\n' "$2" && cat; } >"$file" && mv "$file" "$folder/new/" || exit 75
+{ printf 'Delivered-To: %s\\nReturn-Path: <%s>\\n' "$2" "$3" && cat; } >"$file" && mv "$file" "$folder/new/" || exit 75
 """
 
 # Nothing is looked up, added, or sent by way of a system's files. Queued mail is delivered when the test asks for it:
@@ -63,7 +63,7 @@ DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr=127.0.0.1, Port={port}')dnl
 {milters}
 MAILER_DEFINITIONS
 Mfolder, P=/bin/sh, F=Sn8, L=0, T=DNS/RFC822/X-Unix,
-  A=sh {directory}/deliver {directory}/mail $u
+  A=sh {directory}/deliver {directory}/mail $u $g
 LOCAL_RULE_0
 R$* < @ $* . > $*	$#folder $@ here $: $1 @ $2
 R$* < @ $* > $*		$#folder $@ here $: $1 @ $2
@@ -93,7 +93,7 @@ class Sendmail:
     def maildir(self, recipient: str) -> list[bytes]:
         """The messages delivered to `recipient`, oldest first, with all that was accepted until now.
 
-        Each begins with a Delivered-To field. Lines end with LF.
+        Each begins with Delivered-To and Return-Path fields. Lines end with LF.
         """
         self._run("-qf")
         files = sorted((self.directory / "mail" / "new").iterdir(), key=lambda file: file.stat().st_mtime_ns)
@@ -109,13 +109,13 @@ class Sendmail:
         """All that was said by SMTP, to clients and by them."""
         return (self.directory / "log").read_text(errors="replace")
 
-    def start(self, milters: Sequence[str], settings: Mapping[str, str]) -> None:
+    def start(self, milters: Sequence[str], settings: Mapping[str, str], more: Sequence[str]) -> None:
         """Writes the configuration and starts Sendmail; returns when it answers."""
         for name in ("queue", "mail", "mail/new", "mail/tmp", "milters"):
             (self.directory / name).mkdir(mode=0o700)
         for name, text in {"deliver": _DELIVER, "switch": "hosts files\naliases files\n", "hosts": ""}.items():
             (self.directory / name).write_text(text)
-        (self.directory / "sendmail.cf").write_text(self._config(milters, settings))
+        (self.directory / "sendmail.cf").write_text(self._config(milters, settings, more))
         # Debian's program takes on the group mail, which it needs for a queue that is not ours. A copy does not.
         copy = self.directory / "sendmail"
         copy.write_bytes(self._program.read_bytes())
@@ -144,14 +144,14 @@ class Sendmail:
             self._process.wait(_PATIENCE)
             self._output.close()
 
-    def _config(self, milters: Sequence[str], settings: Mapping[str, str]) -> str:
+    def _config(self, milters: Sequence[str], settings: Mapping[str, str], more: Sequence[str]) -> str:
         described = [f"INPUT_MAIL_FILTER(`milter{number}', `S={each}')" for number, each in enumerate(milters)]
         text = _CONFIG.format(
             directory=self.directory,
             port=self.port,
             user=pwd.getpwuid(os.getuid()).pw_name,
             settings="\n".join(f"define(`{name}', `{value}')" for name, value in settings.items()),
-            milters="\n".join(described),
+            milters="\n".join([*described, *(each.format(directory=self.directory) for each in more)]),
         )
         rules = unpacked("sendmail-cf") / "usr/share/sendmail/cf"
         command = [unpacked("m4") / "usr/bin/m4", f"-D_CF_DIR_={rules}/", rules / "m4/cf.m4", "-"]
@@ -170,12 +170,14 @@ class Sendmail:
 
 
 @contextmanager
-def running(*, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None) -> Iterator[Sendmail]:
+def running(
+    *, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None, more: Sequence[str] = ()
+) -> Iterator[Sendmail]:
     """A Sendmail for the length of a `with`.
 
     `milters` are as INPUT_MAIL_FILTER takes them behind "S=": "unix:PATH" or "inet:PORT@127.0.0.1", possibly with
     further equates (", F=T"); a path that is not absolute is in the folder of Sendmail. `settings` are other defines of
-    the configuration, as confMILTER_LOG_LEVEL.
+    the configuration, as confMILTER_LOG_LEVEL; `more` are further lines, in which {directory} is Sendmail's folder.
     """
     # Short, as a Unix socket's path has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="filterd-sendmail-") as name:
@@ -183,7 +185,7 @@ def running(*, milters: Sequence[str] = (), settings: Mapping[str, str] | None =
         sendmail = Sendmail(directory)
         absolute = [each.replace("unix:", f"unix:{directory}/") if "unix:/" not in each else each for each in milters]
         try:
-            sendmail.start(absolute, settings or {})
+            sendmail.start(absolute, settings or {}, more)
             yield sendmail
         finally:
             sendmail.stop()

@@ -153,8 +153,9 @@ def test_our_mail_leaves_signed_and_whoever_gets_it_can_verify(
     with sendmail.connect(OURS) as smtp:
         smtp.sendmail(SENDER, [recipient], MAIL)
     (delivered,) = sendmail.maildir(recipient)
-    top, _, sent = delivered.partition(b"\n")
-    assert top.startswith(b"Delivered-To: ")
+    to, sender, sent = delivered.split(b"\n", 2)
+    assert to.startswith(b"Delivered-To: ")
+    assert sender.startswith(b"Return-Path: ")
     assert sent.startswith(b"DKIM-Signature: v=1; a=rsa-sha256; ")
 
     with sendmail.connect(STRANGER) as smtp:
