@@ -13,7 +13,7 @@ HOUSE = Path(filterd.__file__).parent
 LAYERS = (
     {"mail", "lookup"},
     {"authres"},
-    {"spf", "dkim", "iprev", "dnsbl", "spam", "limits", "wire"},
+    {"spf", "dkim", "helo", "iprev", "dnsbl", "spam", "limits", "wire"},
     {"dmarc", "arc"},
     {"policy", "report"},
     {"backend"},

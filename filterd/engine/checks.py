@@ -85,6 +85,9 @@ class Checks:
             helo = self._notes.timed("spf", lambda: gather.spf_helo(origin, resolver))
         if Check.IPREV in checks and iprev is None and origin is not None:
             iprev = self._notes.timed("iprev", lambda: gather.iprev(origin, resolver))
+        helo_name = self.results.helo
+        if Check.HELO in checks and helo_name is None and origin is not None:
+            helo_name = self._notes.timed("helo", lambda: gather.helo(origin, resolver))
         if Check.DNSBL in checks and dnsbl is None and origin is not None:
             dnsbl = self._notes.timed("dnsbl", lambda: gather.dnsbl(of_author(lists, False), origin, None, resolver))
         if Check.DNSBL_AUTHOR in checks and dnsbl_author is None and author is not None:
@@ -100,4 +103,6 @@ class Checks:
         if Check.SPAM in checks and spam is None and scanning is not None:
             # Last: it scans while all else is looked up.
             spam = self._notes.timed("spam", lambda: gather.spam(scanning))
-        self.results = Results(spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted, iprev, dnsbl, dnsbl_author, spam)
+        self.results = Results(
+            spf, helo, dkim, dmarc, dmarc_psl, arc, arc_trusted, iprev, dnsbl, dnsbl_author, spam, helo_name
+        )

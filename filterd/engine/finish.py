@@ -132,6 +132,10 @@ def said(
     `transaction` is the one that the mail came in by; `override` the ARC sealer whose word set DMARC's failure aside.
     """
     methods: list[MethodResult] = []
+    if results.helo is not None:
+        # RFC 8601 2.7.6: a method that is nobody's standard has a name that begins with x-.
+        helo = Property("smtp", "helo", transaction.helo or "")
+        methods.append(MethodResult("x-helo", results.helo.kind.value, (helo,)))
     if results.iprev is not None:
         methods.append(_iprev(results.iprev, transaction))
     if results.spf is not None:

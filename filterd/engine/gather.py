@@ -17,6 +17,7 @@ from filterd.dnsbl import DnsList, ListCode, ListResult, Subject, check_lists
 from filterd.engine.scanning import Scanning
 from filterd.engine.sealing import Sealed, seal_mail
 from filterd.engine.signing import PublicationMemory
+from filterd.helo import HeloKind, HeloResult, check_helo_name
 from filterd.iprev import IprevCode, IprevResult, check_iprev
 from filterd.lookup import Resolver
 from filterd.mail.domain import Domain, DomainError
@@ -44,6 +45,10 @@ class Gather:
         self._readings = {"treewalk": (None,), "psl": (suffixes,), "compare": (None, suffixes)}[
             policy.settings.dmarc.organizational_domain
         ]
+        settings = policy.settings
+        names = [settings.identity.authserv_id, *(each for entry in settings.sign for each in entry.domains)]
+        #: which names a stranger has no right to
+        self._own = frozenset(name.lower() for name in names if name is not None)
         self._sealer, self._trusted_sealers = policy.sealer, policy.trusted_sealers
         self.faults: list[str] = []
         #: why a check has no result, where a mail is judged again by its record
@@ -82,6 +87,12 @@ class Gather:
         if ip is None:
             return IprevResult(IprevCode.PERMERROR, reason=Reason.IPREV_NO_CLIENT)
         return self._guarded("iprev", lambda: check_iprev(ip, resolver), broken)
+
+    def helo(self, transaction: Transaction, resolver: Resolver) -> HeloResult | None:
+        """What kind of name the client gave itself."""
+        ip, name = transaction.client.ip, transaction.helo or ""
+        broken = HeloResult(HeloKind.TEMPERROR)
+        return self._guarded("helo", lambda: check_helo_name(name, ip, self._own, resolver), broken)
 
     def dnsbl(
         self, lists: tuple[DnsList, ...], transaction: Transaction, author: Author | None, resolver: Resolver

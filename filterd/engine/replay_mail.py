@@ -35,7 +35,7 @@ _LOGIN = re.compile(rb"\(Authenticated sender: ([^()\s]{1,256})\)", re.IGNORECAS
 _RECIPIENT_FIELDS = ("X-Original-To", "Delivered-To", "Envelope-To")
 _MAX_FIELD = 2_000
 # What Authentication-Results never say.
-_UNTOLD = ("dmarc.policy_domain", "dmarc.testing", "iprev.", "spf.helo_result", "arc.sealer", "arc.trusted")
+_UNTOLD = ("dmarc.policy_domain", "dmarc.testing", "helo.", "iprev.", "spf.helo_result", "arc.sealer", "arc.trusted")
 
 
 class UnknownError(Exception):

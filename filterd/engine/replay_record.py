@@ -19,6 +19,7 @@ from filterd.engine.gather import Gather
 from filterd.engine.runtime import Clock, Runtime
 from filterd.engine.sealing import Sealed
 from filterd.engine.session import MailSession
+from filterd.helo import HeloResult
 from filterd.iprev import IprevResult
 from filterd.limits.greylist import Answer, Attempt
 from filterd.lookup import Resolver
@@ -217,6 +218,12 @@ class RecordedGather(Gather):
         if known is not None and self._judged(transaction):
             return known
         return self._asking(Check.IPREV, lambda: super(RecordedGather, self).iprev(transaction, resolver), transaction)
+
+    def helo(self, transaction: Transaction, resolver: Resolver) -> HeloResult | None:
+        known = self._seen.results.helo
+        if known is not None and self._judged(transaction):
+            return known
+        return self._asking(Check.HELO, lambda: super(RecordedGather, self).helo(transaction, resolver), transaction)
 
     def dnsbl(
         self, lists: tuple[DnsList, ...], transaction: Transaction, author: Author | None, resolver: Resolver

@@ -121,7 +121,7 @@ def _results(candidate: Policy, live: Policy, facts: Facts, results: Results) ->
         results = replace(results, dmarc=other)
     if within(facts.transaction.client.ip, candidate.settings.networks.relays) != facts.client_relay:
         # Another client would have been judged.
-        results = replace(results, spf=None, spf_helo=None, iprev=None, dmarc=None)
+        results = replace(results, spf=None, spf_helo=None, iprev=None, helo=None, dmarc=None)
     return results
 
 

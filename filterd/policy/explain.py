@@ -156,6 +156,8 @@ def _when(at: float) -> str:
 def _results(transcript: Transcript) -> Iterator[str]:
     results = transcript.results
     yield "results"
+    if results.helo is not None:
+        yield _result("helo", results.helo.kind.value)
     if results.iprev is not None:
         yield _result("iprev", results.iprev.code.value, _domain(results.iprev.name), results.iprev.reason)
     for each in transcript.lists():

@@ -17,6 +17,7 @@ from filterd.dkim.verify import DkimCode
 from filterd.dmarc.evaluate import DmarcCode
 from filterd.dmarc.record import Request
 from filterd.dnsbl import ListCode, ListResult
+from filterd.helo import HeloKind
 from filterd.iprev import IprevCode
 from filterd.mail.address import Mailbox
 from filterd.mail.domain import Domain
@@ -37,6 +38,7 @@ class Check(StrEnum):
 
     SPF = "spf"
     SPF_HELO = "spf_helo"
+    HELO = "helo"
     IPREV = "iprev"
     DNSBL = "dnsbl"
     DNSBL_AUTHOR = "dnsbl_author"
@@ -172,6 +174,7 @@ _SPF_WORDS = tuple(code.value for code in SpfCode)
 _DKIM_WORDS = tuple(code.value for code in DkimCode)
 _DMARC_WORDS = tuple(code.value for code in DmarcCode)
 _SPAM_WORDS = tuple(code.value for code in SpamCode)
+_HELO_WORDS = tuple(kind.value for kind in HeloKind)
 _IPREV_WORDS = tuple(code.value for code in IprevCode)
 _ARC_WORDS = tuple(code.value for code in ArcCode)
 _REQUEST_WORDS = ("", *(request.value for request in Request))
@@ -305,6 +308,11 @@ FACTS: dict[str, Fact] = _Facts({
         Fact(
             "spf.helo_result", _S, Stage.MAIL, "SPF of the HELO name. Never counts for DMARC.",
             lambda f, r: _of(r.spf_helo, lambda spf: spf.code.value), Check.SPF_HELO, _SPF_WORDS,
+        ),
+        Fact(
+            "helo.kind", _S, Stage.MAIL,
+            "What kind of name the client gave itself; DNS is asked for the addresses of one that looks right.",
+            lambda f, r: _of(r.helo, lambda helo: helo.kind.value), Check.HELO, _HELO_WORDS,
         ),
         Fact(
             "iprev.result", _S, Stage.MAIL,

@@ -6,6 +6,7 @@ from filterd.arc.verify import ArcResult, Hop
 from filterd.dkim.verify import DkimResult
 from filterd.dmarc.evaluate import DmarcResult
 from filterd.dnsbl import ListResult
+from filterd.helo import HeloResult
 from filterd.iprev import IprevResult
 from filterd.spam import SpamResult
 from filterd.spf.check import SpfResult
@@ -31,3 +32,4 @@ class Results:
     dnsbl: tuple[ListResult, ...] | None = None
     dnsbl_author: tuple[ListResult, ...] | None = None
     spam: SpamResult | None = None
+    helo: HeloResult | None = None
