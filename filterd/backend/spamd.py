@@ -43,7 +43,7 @@ _CONNECT = 3.0
 # The loop ends a scan in time, and notes whose fault it was; only a loop that hangs is not waited for.
 _LATE = 1.0
 # How long a server is left alone after so many failures in a row, in seconds, before it is asked whether it is there.
-_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)
+_DELAYS = (1.0, 2.0, 5.0, 10.0)
 _TESTS = re.compile(r"\btests=([A-Za-z0-9_,\s]*)")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 # The library's parsers let some of these through on garbage.

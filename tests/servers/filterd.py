@@ -21,8 +21,10 @@ class Filterd(FilterdProcess):
 
     ready_line = '"event": "ready"'
 
-    def __init__(self, folder: Path, policy: str = "", *, access: str = 'mode: "0666"', server: str = "") -> None:
-        super().__init__(folder, policy, server=f"socket: {{ {access} }}, {server}", program=_RUN)
+    def __init__(
+        self, folder: Path, policy: str = "", *, access: str = 'mode: "0666"', server: str = "", workers: int = 2
+    ) -> None:
+        super().__init__(folder, policy, server=f"socket: {{ {access} }}, {server}", workers=workers, program=_RUN)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The lines of the log that tell of such an event, oldest first."""
