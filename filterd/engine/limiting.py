@@ -55,7 +55,7 @@ class Limiting:
             if standing.fits and charge.recorded is Recorded.ADMITTED and not verdict.disposition.final:
                 self._held[charge.bucket] = charge
                 if recipient is not None:
-                    self._recipients.setdefault(charge.bucket, set()).add(recipient.text.lower())
+                    self._recipients.setdefault(charge.bucket, set()).add(recipient.address)
         return verdict
 
     def refused(self, facts: Facts, results: Results) -> None:
@@ -91,7 +91,7 @@ class Limiting:
         member = mail_member(transaction.client, transaction.sender, transaction.id)
 
         def total(bucket: str) -> int:
-            recipient = {facts.recipient.text.lower()} if facts.recipient is not None else set()
+            recipient = {facts.recipient.address} if facts.recipient is not None else set()
             return len(self._recipients.get(bucket, set()) | recipient)
 
         mail = MailSoFar(member, self._shared, total)

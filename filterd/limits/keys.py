@@ -80,7 +80,7 @@ def mail_member(client: Client, sender: ReversePath | None, session: str) -> str
     Where the client's port is not known, `session` tells mails apart, and nobody else knows the name.
     """
     place = f"{client.ip} {client.port}" if client.ip is not None and client.port else session
-    return short(f"{place} {sender.text if sender is not None else ''}")
+    return short(f"{place} {sender.address if sender is not None else ''}")
 
 
 def short(text: str) -> str:

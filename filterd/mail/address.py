@@ -29,7 +29,8 @@ _LITERAL = r"\[[^\[\]\\]*+\]"
 _ADDR_SPEC = rf"(?P<local>{_DOT_ATOM}|{_QUOTED})@(?P<domain>{_DOT_ATOM}|{_LITERAL})"
 
 _IS_DOT_ATOM = re.compile(_DOT_ATOM)
-_PATH = re.compile(rf"(?:@{_DOT_ATOM}(?:,@{_DOT_ATOM})*:)?{_ADDR_SPEC}")
+# MTAs take a domain with the root's dot, too.
+_PATH = re.compile(rf"(?:@{_DOT_ATOM}(?:,@{_DOT_ATOM})*:)?{_ADDR_SPEC}(?:(?<!\])\.)?")
 # RFC 5322 4.1 allows dots among the words of a display name, and every "John Q. Public" has one.
 _TOKEN = re.compile(
     rf"(?P<address>{_ADDR_SPEC})|(?P<word>(?:{_ATEXT}|\.)+)|(?P<quoted>{_QUOTED})|(?P<special>[][<>:;,])", re.DOTALL

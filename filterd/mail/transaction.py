@@ -58,6 +58,11 @@ class ReversePath:
     def null(self) -> bool:
         return self.text == ""
 
+    @property
+    def address(self) -> str:
+        """One text for one mailbox, however it is written."""
+        return _address(self)
+
 
 @dataclass(frozen=True, slots=True)
 class ForwardPath:
@@ -65,6 +70,17 @@ class ForwardPath:
 
     text: str
     mailbox: Mailbox | None
+
+    @property
+    def address(self) -> str:
+        """One text for one mailbox, however it is written."""
+        return _address(self)
+
+
+def _address(path: ReversePath | ForwardPath) -> str:
+    # Needless quotes, a source route, U-labels, the root's dot: who writes them shall not be somebody else. Lower case,
+    # as no MTA that is in use tells mailboxes apart by it (RFC 5321 2.4 allows it).
+    return (path.text if path.mailbox is None else str(path.mailbox)).lower()
 
 
 @dataclass(frozen=True, slots=True)

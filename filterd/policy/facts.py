@@ -231,16 +231,16 @@ FACTS: dict[str, Fact] = _Facts({
             lambda f, r: f.from_us,
         ),
         Fact(
-            "envelope.sender", _S, Stage.MAIL, "The envelope sender in lower case; empty for bounces.",
-            lambda f, r: _of(f.transaction.sender, lambda path: path.text.lower()), form=Form.LOWER,
+            "envelope.sender", _S, Stage.MAIL, "The envelope sender, A-labels, lower case; empty for bounces.",
+            lambda f, r: _of(f.transaction.sender, lambda path: path.address), form=Form.LOWER,
         ),
         Fact(
             "envelope.sender_domain", _S, Stage.MAIL, "Its domain, A-labels, lower case; empty where it has none.",
             lambda f, r: _of(f.transaction.sender, lambda path: _domain(path.mailbox)), form=Form.DOMAIN,
         ),
         Fact(
-            "envelope.recipient", _S, Stage.RCPT, "The recipient that is judged, lower case; rules run once for each.",
-            lambda f, r: _of(f.recipient, lambda path: path.text.lower()), form=Form.LOWER,
+            "envelope.recipient", _S, Stage.RCPT, "The recipient that is judged; rules run once for each.",
+            lambda f, r: _of(f.recipient, lambda path: path.address), form=Form.LOWER,
         ),
         Fact(
             "envelope.recipient_domain", _S, Stage.RCPT, "Its domain, A-labels, lower case.",

@@ -99,7 +99,7 @@ def _attempt(greylist: Greylist, facts: Facts, results: Results) -> Attempt:
     verified = spf.domain.name if spf is not None and spf.code is SpfCode.PASS and spf.domain is not None else None
     client = f"@{verified}" if verified else network(str(transaction.client.ip), greylist.fold)
     sender = str(mailbox.domain).lower() if mailbox is not None else ""
-    return Attempt(client, sender, recipient.text.lower() if recipient is not None else "", greylist.terms)
+    return Attempt(client, sender, recipient.address if recipient is not None else "", greylist.terms)
 
 
 def _step(step: Step, answer: Answer) -> Step:

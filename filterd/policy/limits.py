@@ -127,7 +127,7 @@ def _charge(
         case Unit.FAILURES:
             if not failed:
                 return replace(charge, member="-", recorded=Recorded.NEVER)
-            recipient = facts.recipient.text.lower() if facts.recipient is not None else ""
+            recipient = facts.recipient.address if facts.recipient is not None else ""
             return replace(charge, member=short(recipient), binding=False)
         case Unit.MESSAGES:
             return charge
