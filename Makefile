@@ -37,7 +37,7 @@ packages: ## Debian's packages that .venv is built with
 	@tools/debian-packages install python3 python3-venv python3-dev gcc libc6-dev libmilter-dev
 
 servers: ## the servers that the tests run, unpacked into .tools, not installed; a Perl library and groff are
-	@tools/debian-packages unpack postfix sendmail-bin sendmail-cf m4 nsd opendkim publicsuffix redis-tools spamd spamassassin
+	@tools/debian-packages unpack postfix sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin
 	@tools/debian-packages install libmail-dkim-perl groff-base
 
 $(BIN)/pip: | packages
