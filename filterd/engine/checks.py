@@ -20,6 +20,7 @@ from filterd.policy.results import Results
 from filterd.policy.rules import Policy
 
 _SPF = frozenset({Check.SPF})
+_AHEAD = frozenset({Check.SPF, Check.IPREV})
 # What judges the content, whoever wrote it.
 _CONTENT = frozenset({Check.SPAM})
 
@@ -37,15 +38,16 @@ class Checks:
 
     def prefetch(self) -> None:
         """At MAIL: ask for what will be looked at first."""
-        if self.from_us or Check.SPF not in self._policy.checks:
+        checks = self._policy.checks & _AHEAD
+        if self.from_us or not checks:
             return
         resolver = self._notes.resolver()
         sender, helo = self._transaction.sender, self._transaction.helo
-        if sender is not None and sender.mailbox is not None:
-            resolver.prefetch(str(sender.mailbox.domain), "TXT")
-        elif helo:
-            resolver.prefetch(helo, "TXT")
-        if Check.IPREV in self._policy.checks and self.origin is not None and self.origin.client.ip is not None:
+        name = str(sender.mailbox.domain) if sender is not None and sender.mailbox is not None else helo
+        # SPF asks nobody about an address literal (RFC 7208 4.3).
+        if Check.SPF in checks and name and name[0] != "[":
+            resolver.prefetch(name, "TXT")
+        if Check.IPREV in checks and self.origin is not None and self.origin.client.ip is not None:
             resolver.prefetch(reverse_name(self.origin.client.ip), "PTR")
 
     def has_recipient(self) -> None:

@@ -1,6 +1,6 @@
 """What all stages of a mail come to. Pure: for the policy in force and for one in shadow alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from filterd.engine.fallback import not_judged
 from filterd.policy.reputation import found_summands
@@ -10,10 +10,13 @@ from filterd.policy.transcript import Judgement
 from filterd.policy.verdict import Disposition, Edit, Verdict
 
 
-def conclusion(judgements: Sequence[Judgement], settings: PolicyFile, results: Results) -> Verdict:
-    """One verdict of all stages: the first that decided, with the edits of all."""
+def conclusion(
+    judgements: Sequence[Judgement], settings: PolicyFile, results: Results, intentions: Iterable[Edit] = ()
+) -> Verdict:
+    """One verdict of all stages: the first that decided, with the edits of all, and then `intentions`."""
     whole = [each.verdict for each in judgements if each.recipient is None]
     edits: list[Edit] = [edit for verdict in whole for edit in verdict.edits]
+    edits += intentions
     decided = decisive(whole) or not_judged(settings, results) or Verdict()
     override = next((each.override for each in whole if each.override), None)
     summands = (

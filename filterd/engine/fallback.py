@@ -42,7 +42,7 @@ def not_judged(settings: PolicyFile, results: Results) -> Verdict | None:
 
 
 def _no_list(settings: PolicyFile, results: Results) -> Verdict | None:
-    said = list_results(results)
+    said = list_results(results) if settings.dnsbl else {}
     for entry in settings.dnsbl:
         found = said.get(entry.listing)
         if found is not None and found.code in (ListCode.TEMPERROR, ListCode.REFUSED) and entry.on_error != "skip":

@@ -301,7 +301,6 @@ class MailJudgement:
         return self._sealed.fields
 
     def _conclusion(self) -> Verdict:
-        verdict = conclusion(self._judgements, self._policy.settings, self._checks.results)
         intentions: list[Edit] = []
         if self._scanning is not None:
             intentions.append(
@@ -310,7 +309,7 @@ class MailJudgement:
         intentions.append(Sign() if self._from_us else AddAuthenticationResults())
         if self._policy.sealer and not self._from_us:
             intentions.append(Seal())
-        return replace(verdict, edits=(*verdict.edits, *intentions))
+        return conclusion(self._judgements, self._policy.settings, self._checks.results, intentions)
 
     def _whole(self) -> list[Judgement]:
         """The judgements of the whole mail, not of one recipient."""

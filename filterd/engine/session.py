@@ -5,7 +5,6 @@ its stage; whether the MTA waits for it is the front-end's to know (`Runtime.jud
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from filterd.engine.changes import Change
 from filterd.engine.fallback import own_fault
@@ -47,8 +46,9 @@ class MailSession:
 
     def helo(self, name: str, tls: str | None) -> Verdict:
         """The client names itself; again after STARTTLS."""
-        transaction = replace(self._connection.transaction, helo=name, tls=tls)
-        self._connection = replace(self._connection, transaction=transaction)
+        before = self._connection.transaction
+        transaction = Transaction(self._connection_id, before.client, name, daemon=before.daemon, tls=tls)
+        self._connection = Facts(transaction, self._connection.client_trusted, self._connection.client_relay)
         self._connection_judgements = [each for each in self._connection_judgements if each.stage is Stage.CONNECT]
         return self._judge_connection(Stage.HELO)
 

@@ -7,7 +7,7 @@ words that a fact can never be, networks that are none.
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -31,6 +31,8 @@ _TYPES = {
     FactType.STRING: cel.Type.STRING,
     FactType.STRINGS: cel.Type.List(cel.Type.STRING),
 }
+# Of so many combinations of words a condition need not be asked again.
+_MAX_TOLD = 1000
 
 
 class ConditionError(ValueError):
@@ -56,12 +58,25 @@ class Condition:
     _expression: cel.Expression
     #: Of each field that it reads: the function, the field's name as it is written, the fact's name.
     _fields: tuple[tuple[str, str, str], ...] = ()
+    #: What it said of the values of its facts, where these can have few.
+    _told: dict[tuple[FactValue | None, ...], bool] | None = field(default=None, compare=False, repr=False)
 
     def holds(self, values: Mapping[str, FactValue]) -> bool:
         """Evaluate on values for at least `facts`; of a field that the mail does not have, there is none.
 
         Raises EvaluationError.
         """
+        if self._told is None:
+            return self._evaluate(values)
+        key = tuple(map(values.get, self.facts))
+        found = self._told.get(key)
+        if found is None:
+            found = self._evaluate(values)
+            if len(self._told) < _MAX_TOLD:
+                self._told[key] = found
+        return found
+
+    def _evaluate(self, values: Mapping[str, FactValue]) -> bool:
         try:
             found = self._expression.eval(data=self._data(values) if self._fields else values).value()
         except RuntimeError as error:
@@ -109,7 +124,9 @@ def compile_condition(text: str, find_list: FindList = _no_lists) -> Condition:
         _examine(node, source)
     fields = tuple(_fields_named(tree, source))
     names = {node.name for node in tree.walk() if node.name in FACTS} | {name for _, _, name in fields}
-    return Condition(text, tuple(sorted(name for name in names if name is not None)), expression, fields)
+    facts = tuple(sorted(name for name in names if name is not None))
+    few = all(FACTS[name].words or FACTS[name].type is FactType.BOOL for name in facts)
+    return Condition(text, facts, expression, fields, {} if few else None)
 
 
 def _compiled(environment: cel.Env, source: Source, *, check: bool = True) -> cel.Expression:

@@ -28,6 +28,17 @@ from filterd.policy.verdict import (
 Values = dict[str, FactValue | None]
 
 
+class _Read(Values):
+    """The facts, each read when a rule first asks for it."""
+
+    def __init__(self, facts: Facts, results: Results) -> None:
+        self._facts, self._results = facts, results
+
+    def __missing__(self, name: str) -> FactValue | None:
+        value = self[name] = self._facts.value(name, self._results)
+        return value
+
+
 def decide(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Verdict:
     """Judge one stage: its rules in order, until one with a final action fires (DESIGN: stages)."""
     verdict = _decided(policy, stage, facts, results)
@@ -42,7 +53,7 @@ def _decided(policy: Policy, stage: Stage, facts: Facts, results: Results) -> Ve
     rules = policy.rules[stage]
     if not rules:
         return Verdict()
-    values: Values = {name: facts.value(name, results) for name in policy.facts[stage]}
+    values = _Read(facts, results)
     steps: list[Step] = []
     edits: list[Edit] = []
     summands: list[Summand] = []
@@ -106,7 +117,7 @@ def _reply(rule: Rule, values: Values) -> Reply | None:
     if rule.reply is None:
         return None
     # What a fact says is a part of its line, and begins none.
-    shown = {name: printable(_text(values.get(name))) for name in FACT_FIELD.findall(rule.reply.text)}
+    shown = {name: printable(_text(values[name])) for name in FACT_FIELD.findall(rule.reply.text)}
     return Reply(rule.reply.code, rule.reply.status, reply_text(_fill(rule.reply.text, shown)) or "refused by policy")
 
 
@@ -120,7 +131,7 @@ def _filled(edit: RuleEdit, values: Values) -> RuleEdit:
 
 
 def _fill(text: str, values: Mapping[str, FactValue | None]) -> str:
-    return FACT_FIELD.sub(lambda field: _text(values.get(field[1])), text)
+    return FACT_FIELD.sub(lambda field: _text(values[field[1]]), text)
 
 
 def _text(value: FactValue | None) -> str:

@@ -1,5 +1,6 @@
 """What a policy says of DNS lists and of spamd, and what their results add to the score."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
@@ -62,7 +63,7 @@ class DnsblEntry(Section):
         description="What becomes of a mail that no rule decided while the list does not answer, or refuses to.",
     )
 
-    @property
+    @cached_property
     def listing(self) -> DnsList:
         """The list to ask."""
         return DnsList(Domain.parse(self.zone), Subject(self.of), self.codes)
@@ -109,6 +110,8 @@ def list_results(results: Results) -> dict[DnsList, ListResult]:
 
 def found_summands(entries: tuple[DnsblEntry, ...], results: Results) -> tuple[Summand, ...]:
     """What lists and scanner add to the score."""
+    if not entries and results.spam is None:
+        return ()
     said = list_results(results)
     summands = [
         Summand(f"dnsbl {each.zone}", each.score)
