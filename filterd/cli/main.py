@@ -12,6 +12,7 @@ COMMANDS = {
     "check": "Validate a policy; show when its rules run and what they cost.",
     "schema": "Print the JSON Schema of policies, for editors.",
     "limits": "What the limits of a policy have counted.",
+    "quarantine": "The mail on hold in Postfix: list, show, release, delete.",
     "explain": "Say why a mail ended as it did, or how a stored one would.",
     "replay": "Judge mailboxes by a policy, and say what it would change.",
     "key": "DKIM keys: make them, show their DNS records, see whether they are published.",

@@ -50,7 +50,7 @@ class Postfix:
         self.queue_directory = directory / "queue"
         self.milters = self.queue_directory / "milters"
         self.port = free_port()
-        self._config = directory / "conf"
+        self.config = directory / "conf"
         self._programs = programs
         self._libraries = f"LD_LIBRARY_PATH={programs}/usr/lib/postfix"
 
@@ -92,7 +92,7 @@ class Postfix:
 
     def queue(self) -> list[dict[str, Any]]:
         """What `postqueue -j` says: one entry a message, with queue_name, queue_id, sender, recipients."""
-        listing = self._run("usr/sbin/postqueue", "-c", self._config, "-j")
+        listing = self._run("usr/sbin/postqueue", "-c", self.config, "-j")
         return [json.loads(line) for line in listing.splitlines()]
 
     def held(self) -> list[dict[str, Any]]:
@@ -102,7 +102,7 @@ class Postfix:
 
     def contents(self, queue_id: str) -> bytes:
         """Header and body of a message in the queue, as they would be sent, with LF."""
-        message = self._run("usr/sbin/postcat", "-c", self._config, "-hbq", queue_id)
+        message = self._run("usr/sbin/postcat", "-c", self.config, "-hbq", queue_id)
         return message.encode(errors="surrogateescape")
 
     @property
@@ -128,12 +128,12 @@ class Postfix:
         """Writes the configuration and starts Postfix; returns when it listens."""
         self._make_directories()
         main = self.main = {**self._main(milters), **settings}
-        (self._config / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in main.items()))
-        (self._config / "master.cf").write_text(self._master(chroot))
+        (self.config / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in main.items()))
+        (self.config / "master.cf").write_text(self._master(chroot))
         # A main.cf that changed within the last second is read again until it is older.
-        os.utime(self._config / "main.cf", (0, 0))
+        os.utime(self.config / "main.cf", (0, 0))
         # -e is a last resort, for a test run that is killed: Postfix ends by itself after so many seconds.
-        self._run("usr/lib/postfix/sbin/master", "-c", self._config, "-w", "-e", "3600")
+        self._run("usr/lib/postfix/sbin/master", "-c", self.config, "-w", "-e", "3600")
 
     def stop(self) -> None:
         """Ends this Postfix with all its processes, if it ever started."""
@@ -158,7 +158,7 @@ class Postfix:
         run_as_root(*make, "-o", OWNER, "-m", "700", self.directory / "data", *queues)
         run_as_root(*make, "-o", OWNER, "-g", SETGID_GROUP, "-m", "730", self.queue_directory / "maildrop")
         run_as_root(*make, "-o", OWNER, "-g", SETGID_GROUP, "-m", "710", self.queue_directory / "public")
-        run_as_root(*make, "-o", f"{os.getuid()}", self._config, self.milters)
+        run_as_root(*make, "-o", f"{os.getuid()}", self.config, self.milters)
         run_as_root(*make, "-o", f"{_maildir_user()}", "-m", "700", self.directory / "mail")
 
     def _main(self, milters: Sequence[str]) -> dict[str, str]:
