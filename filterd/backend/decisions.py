@@ -174,13 +174,13 @@ class DecisionWriter:
         recipients = [*(each.text for each in transaction.recipients), *refused][:_MAX_NAMED]
         return (
             transcript.at,
-            transaction.queue_id,
+            _plain(transaction.queue_id) if transaction.queue_id is not None else None,
             transaction.id,
             DECIDED[verdict.disposition],
             verdict.rule,
             str(transaction.client.ip) if transaction.client.ip else None,
-            _plain(transaction.sender.text) if transaction.sender else None,
-            "\n".join(_plain(each) for each in recipients),
+            _plain(transaction.sender.text).lower() if transaction.sender else None,
+            "\n".join(_plain(each).lower() for each in recipients),
             self._dictionary,
             pack(transcript),
         )
@@ -215,7 +215,7 @@ def pack(transcript: Transcript) -> bytes:
 
 def _plain(text: str) -> str:
     # SQLite takes no lone surrogates, which stand for octets that are no UTF-8.
-    return text.encode("utf-8", "replace").decode().lower()
+    return text.encode("utf-8", "replace").decode()
 
 
 def _octets(transcript: Transcript) -> int:

@@ -1,11 +1,15 @@
 """Policy files from disk."""
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -69,15 +73,14 @@ def read_document(path: Path) -> Document:
 
 def _text(path: Path) -> str:
     try:
-        return _decoded(path)
+        with path.open("rb") as file:
+            return _decoded(path, file.read(MAX_SIZE + 1))
     except OSError as error:
         raise PolicyErrors([PolicyError(str(path), 0, 0, "", f"cannot be read: {error.strerror}")]) from None
 
 
-def _decoded(path: Path) -> str:
-    """Raises OSError, and PolicyErrors for what is no text."""
-    with path.open("rb") as file:
-        octets = file.read(MAX_SIZE + 1)
+def _decoded(path: Path, octets: bytes) -> str:
+    """Raises PolicyErrors for what is no text."""
     try:
         # A cut character at the end of what is too large anyway is no matter.
         return octets.decode("utf-8", "strict" if len(octets) <= MAX_SIZE else "replace")
@@ -94,15 +97,20 @@ def _included(folder: Path, pattern: str) -> list[tuple[str, str]]:
     path = folder / pattern
     found = sorted(Path(each) for each in glob(str(path))) if has_magic(pattern) else [path]
     try:
-        return [(str(each), _decoded(each)) for each in found]
+        return [(str(each), _include(each)) for each in found]
     except OSError as error:
         raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _include(path: Path) -> str:
+    with _opened(path) as file:
+        return _decoded(path, file.read(MAX_SIZE + 1))
 
 
 def _secret(path: Path) -> str:
     """The one line of a file that others cannot read. Raises ValueError."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             octets = file.read(_MAX_SECRET + 1)
     except (OSError, ValueError) as error:
@@ -118,13 +126,20 @@ def _secret(path: Path) -> str:
 def _read(path: Path, limit: int) -> bytes:
     """What a file has that the policy names. Raises ValueError."""
     try:
-        # O_NONBLOCK: a FIFO would keep us waiting for its writer.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path}: is no regular file")
+        with _opened(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > limit:
         raise ValueError(f"{path}: is larger than {limit // 1024} KiB")
     return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file that the policy names. Raises OSError."""
+    # O_NONBLOCK: a FIFO would keep us waiting for its writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        yield file

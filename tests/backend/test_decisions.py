@@ -94,6 +94,15 @@ def test_what_was_put_is_found(tmp_path: Path) -> None:
         assert mails[2] == reader.transcript(found)
 
 
+def test_octets_that_are_no_text_cost_no_decision(tmp_path: Path) -> None:
+    file = tmp_path / "d.db"
+    write(file, transcript(0), transcript(1, queue_id="Q\udcff"), told=(told := Told()))
+
+    with reading(file) as reader:
+        assert sessions(reader.search(Wanted(), 9)) == ["c.1", "c.0"]
+    assert told.dropped == 0
+
+
 def test_nobody_else_reads_it(tmp_path: Path) -> None:
     write(tmp_path / "d.db", transcript(1))
 

@@ -1,5 +1,6 @@
 """Policies from disk: what they include, the secrets that they name, and what cannot be read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,13 @@ def test_a_secret_is_one_line_that_others_cannot_read(tmp_path: Path) -> None:
         assert "s3cret" not in str(caught.value)
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         policy_files._secret(tmp_path / "none")
+
+
+def test_a_pipe_that_nobody_writes_to_keeps_no_policy_waiting(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+
+    [fault] = faults(write(tmp_path, policy="version: 1\ninclude: [pipe]\n"))
+    assert fault.partition("include[0]: ")[2].startswith(f"{pipe} cannot be read: it is no regular file")
+    with pytest.raises(ValueError, match="cannot be read: it is no regular file"):
+        policy_files._secret(pipe)

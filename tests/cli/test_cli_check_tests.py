@@ -133,7 +133,7 @@ def test_files_are_files(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("version: 1\ntests: [{ name: a, given: { message: pipe }, expect: { verdict: accept } }]\n")
 
-    assert f"{tmp_path}/pipe: is no regular file" in filterd("check", file).stderr
+    assert f"{tmp_path}/pipe: cannot be read: it is no regular file" in filterd("check", file).stderr
 
 
 def test_what_this_machine_does_not_have_is_no_error(tmp_path: Path) -> None:
