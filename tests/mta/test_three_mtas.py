@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,14 @@ _MAIL = (
     b"From: a@example.org\r\nSubject: one\r\nTo: b@example.net\r\nSubject: two\r\nX-Fold: a\r\n\tb\r\n c\r\n"
     b"X-Eight: caf\xe9\r\nX-Empty:\r\n\r\nbody\r\n..dot\r\n\xff\r\n"
 )
-_FAILURES = ("tempfail", "accept", "reject")
+#: Where clients are treated otherwise, besides "tempfail", and where they come from in Postfix.
+_DOORS = {
+    "accept": "127.0.0.11",
+    "reject": "127.0.0.12",
+    "absent": "127.0.0.13",
+    "two": "127.0.0.14",
+    "policy": "127.0.0.15",
+}
 
 
 @dataclass
@@ -44,10 +51,10 @@ class Outcome:
 
 
 class Mta:
-    """One of the three. `addresses` say for each failure the client's address and the server's port."""
+    """One of the three. `addresses` say for each door the client's address and the server's port."""
 
-    def __init__(self, milter: TableMilter, addresses: dict[str, tuple[str, int]]) -> None:
-        self._milter = milter
+    def __init__(self, milters: tuple[TableMilter, TableMilter], addresses: dict[str, tuple[str, int]]) -> None:
+        self._milters = milters
         self._addresses = addresses
         self._seen: set[Path] = set()
         self._held = 0
@@ -63,9 +70,13 @@ class Mta:
     def play(self, row: dict[str, Any]) -> Outcome:
         """Play a scenario."""
         script = row.get("milter", {})
-        self._milter.play(script)
-        outcome = Outcome(_dialogue(self._addresses[row.get("failure", "tempfail")], row, json.dumps(script)))
-        self._milter.told()
+        second = row.get("second", {})
+        for milter, words in zip(self._milters, (script, second), strict=True):
+            milter.play(words)
+        address = self._addresses[row.get("door", "tempfail")]
+        outcome = Outcome(_dialogue(address, row, json.dumps([script, second])))
+        for milter in self._milters:
+            milter.told()
         new = [path for path in self.files() if path not in self._seen]
         self._seen.update(new)
         outcome.delivered = sorted(_delivered(path.read_bytes()) for path in new)
@@ -76,9 +87,12 @@ class Mta:
 
 class _Postfix(Mta):
     def __init__(
-        self, milter: TableMilter, addresses: dict[str, tuple[str, int]], server: real_postfix.Postfix
+        self,
+        milters: tuple[TableMilter, TableMilter],
+        addresses: dict[str, tuple[str, int]],
+        server: real_postfix.Postfix,
     ) -> None:
-        super().__init__(milter, addresses)
+        super().__init__(milters, addresses)
         self._server = server
 
     def files(self) -> list[Path]:
@@ -91,9 +105,12 @@ class _Postfix(Mta):
 
 class _Sendmail(Mta):
     def __init__(
-        self, milter: TableMilter, addresses: dict[str, tuple[str, int]], server: real_sendmail.Sendmail
+        self,
+        milters: tuple[TableMilter, TableMilter],
+        addresses: dict[str, tuple[str, int]],
+        server: real_sendmail.Sendmail,
     ) -> None:
-        super().__init__(milter, addresses)
+        super().__init__(milters, addresses)
         self._server = server
 
     def files(self) -> list[Path]:
@@ -105,8 +122,10 @@ class _Sendmail(Mta):
 
 
 class _Bundled(Mta):
-    def __init__(self, milter: TableMilter, addresses: dict[str, tuple[str, int]], maildir: Path) -> None:
-        super().__init__(milter, addresses)
+    def __init__(
+        self, milters: tuple[TableMilter, TableMilter], addresses: dict[str, tuple[str, int]], maildir: Path
+    ) -> None:
+        super().__init__(milters, addresses)
         self._maildir = maildir
 
     def files(self) -> list[Path]:
@@ -117,57 +136,73 @@ class _Bundled(Mta):
 
 
 @contextmanager
-def _listening(path: Path) -> Iterator[TableMilter]:
-    milter = TableMilter(path)
+def _listening(folder: Path) -> Iterator[tuple[TableMilter, TableMilter]]:
+    milters = TableMilter(folder / "m"), TableMilter(folder / "m2")
     try:
-        yield milter
+        yield milters
     finally:
-        milter.close()
+        for milter in milters:
+            milter.close()
 
 
 @pytest.fixture(scope="module")
 def postfix() -> Iterator[Mta]:
-    ports = {failure: free_port() for failure in _FAILURES[1:]}
+    filters = {
+        "accept": "{unix:milters/m, default_action=accept}",
+        "reject": "{unix:milters/m, default_action=reject}",
+        "absent": "unix:milters/none",
+        "two": "unix:milters/m unix:milters/m2",
+    }
+    rows = " ".join(f"{{{_DOORS[door]}/32 {each}}}" for door, each in filters.items())
+    settings = {
+        "smtpd_milter_maps": f"cidr:{{ {rows} }}",
+        "smtpd_restriction_classes": "asking",
+        "asking": "check_policy_service unix:milters/none",
+        "smtpd_recipient_restrictions": f"check_client_access cidr:{{ {{{_DOORS['policy']}/32 asking}} }}",
+        "smtpd_discard_ehlo_keywords": "chunking,dsn",
+    }
     with ExitStack() as stack:
-        # Who fails how is told by where the client comes from.
-        rows = " ".join(
-            f"{{127.0.0.{number}/32 {{unix:milters/m, default_action={failure}}}}}"
-            for number, failure in enumerate(ports, 11)
-        )
-        settings = {"smtpd_milter_maps": f"cidr:{{ {rows} }}", "smtpd_discard_ehlo_keywords": "chunking,dsn"}
         server = stack.enter_context(real_postfix.running(milters=["unix:milters/m"], settings=settings))
-        milter = stack.enter_context(_listening(server.milters / "m"))
-        sources = {"tempfail": "127.0.0.1", "accept": "127.0.0.11", "reject": "127.0.0.12"}
-        yield _Postfix(milter, {failure: (source, server.port) for failure, source in sources.items()}, server)
+        milters = stack.enter_context(_listening(server.milters))
+        sources = {"tempfail": "127.0.0.1", **_DOORS}
+        yield _Postfix(milters, {door: (source, server.port) for door, source in sources.items()}, server)
 
 
 @pytest.fixture(scope="module")
 def sendmail() -> Iterator[Mta]:
-    ports = {failure: free_port() for failure in _FAILURES[1:]}
-    more = []
-    for failure, port in ports.items():
-        flag = ", F=R" if failure == "reject" else ""
-        more.append(f"MAIL_FILTER(`{failure}', `S=unix:{{directory}}/milters/m{flag}')")
-        more.append(
-            f"DAEMON_OPTIONS(`Name={failure}, Family=inet, Addr=127.0.0.1, Port={port}, InputMailFilters={failure}')"
-        )
+    filters = {"accept": "m", "reject": "m, F=R", "absent": "none, F=T", "second": "m2, F=T"}
+    more = [f"MAIL_FILTER(`{name}', `S=unix:{{directory}}/milters/{each}')" for name, each in filters.items()]
+    ports = {}
+    for door, names in {"accept": "accept", "reject": "reject", "absent": "absent", "two": "milter0;second"}.items():
+        ports[door] = free_port()
+        options = f"Name={door}, Family=inet, Addr=127.0.0.1, Port={ports[door]}, InputMailFilters={names}"
+        more.append(f"DAEMON_OPTIONS(`{options}')")
     with ExitStack() as stack:
         server = stack.enter_context(real_sendmail.running(milters=["unix:milters/m, F=T"], more=more))
-        milter = stack.enter_context(_listening(server.milters / "m"))
-        every = {"tempfail": server.port, **ports}
-        yield _Sendmail(milter, {failure: ("127.0.0.1", port) for failure, port in every.items()}, server)
+        milters = stack.enter_context(_listening(server.milters))
+        every = {"tempfail": server.port, "policy": server.port, **ports}
+        yield _Sendmail(milters, {door: ("127.0.0.1", port) for door, port in every.items()}, server)
 
 
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mta]:
     folder = tmp_path_factory.mktemp("bundled")
+    first, second, none = (f"unix:{folder}/{name}" for name in ("m", "m2", "none"))
+    plain = MtaConfig("mx.example.org", folder / "mail", (first,), policy_retry_delay=0.0)
+    configs = {
+        "tempfail": plain,
+        "accept": replace(plain, default_action="accept"),
+        "reject": replace(plain, default_action="reject"),
+        "absent": replace(plain, milters=(none,)),
+        "two": replace(plain, milters=(first, second)),
+        "policy": replace(plain, policy_services=(none,)),
+    }
     with ExitStack() as stack:
-        milter = stack.enter_context(_listening(folder / "m"))
+        milters = stack.enter_context(_listening(folder))
         addresses = {}
-        for failure in _FAILURES:
-            config = MtaConfig("mx.example.org", folder / "mail", (f"unix:{folder}/m",), default_action=failure)
-            addresses[failure] = ("127.0.0.1", stack.enter_context(running(config)).port)
-        yield _Bundled(milter, addresses, folder / "mail")
+        for door, config in configs.items():
+            addresses[door] = ("127.0.0.1", stack.enter_context(running(config)).port)
+        yield _Bundled(milters, addresses, folder / "mail")
 
 
 @pytest.mark.parametrize("row", _TABLE, ids=[row["name"] for row in _TABLE])
