@@ -72,7 +72,10 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
     store = GuardedStore(open_store(policy.server.state, policy.server.state_password), _state_changed)
     try:
         with _kept(policy, record) as both, _scanner(policy) as scanner:
-            yield Runtime(policy, authserv_id(policy), resolver.view, both, store=store, scanner=scanner)
+            explains = policy.settings.decisions is not None
+            yield Runtime(
+                policy, authserv_id(policy), resolver.view, both, store=store, scanner=scanner, explains=explains
+            )
     finally:
         store.close()
         resolver.close()

@@ -423,12 +423,17 @@ class MailJudgement:
                 fault="; ".join(self._gather.faults) or None,
                 handovers=tuple(notes.handovers),
                 trusted=self._trusted,
-                found=self._found or content_facts(Facts(self._transaction, header=self._header)),
+                found=self._found or self._content_facts(),
                 sources=notes.all_sources(),
                 content=notes.content(self._header),
                 shadow=shadow,
             )
         )
+
+    def _content_facts(self) -> Mapping[str, object]:
+        if not self._runtime.explains:
+            return {}
+        return content_facts(Facts(self._transaction, header=self._header))
 
     def _shadow(self) -> Shadow | None:
         """What the policy in shadow says of the mail that is over: whatever comes of that, it changes nothing."""

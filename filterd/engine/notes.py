@@ -55,6 +55,8 @@ class Notes:
 
     def header(self, header: Header) -> None:
         """From which fields the facts of the content come."""
+        if not self._runtime.explains:
+            return
         authors = header.all("From")
         if authors:
             self.sources["author"] = ("header From",) * len(authors)
@@ -84,6 +86,8 @@ class Notes:
 
     def all_sources(self) -> dict[str, tuple[str, ...]]:
         """Where each part has its facts from: fields of the header, and questions to DNS."""
+        if not self._runtime.explains:
+            return {}
         sources = dict(self.sources)
         for recorder in self._recorders:
             for part, questions in recorder.sources.items():

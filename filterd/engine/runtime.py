@@ -32,6 +32,7 @@ class Runtime:
     `resolver` gives a view of DNS that answers before a deadline (in the clock's monotonic seconds). `record` takes the
     transcript of every mail; it must not block for long and must not raise. `gather` makes what runs the checks of a
     mail; in a replay they are not run again. `scanner` is shown the content where the policy wants that.
+    `explains` is whether transcripts have facts of the content and where facts come from: the log needs neither.
     """
 
     policy: Policy
@@ -43,6 +44,7 @@ class Runtime:
     store: Store = field(default_factory=MemoryStore)
     gather: Callable[[Policy], Gather] = Gather
     scanner: Scanner | None = None
+    explains: bool = True
 
     @property
     def other_ids(self) -> frozenset[str]:

@@ -132,8 +132,7 @@ class NativeMilter:
         Raises ProtocolError when the MTA breaks the protocol: the connection is of no further use then. Raises
         Abandoned when another thread has lost its patience, and goes on in the place of this one.
         """
-        for packet in self._decoder.feed(octets):
-            self._packets.append(packet)
+        self._packets.extend(self._decoder.feed(octets))
         return self._work()
 
     @property

@@ -337,18 +337,19 @@ class Decoder:
 
     def _packets(self, received: bytes) -> Iterator[Packet]:
         start, size, self._awaited = 0, len(received), _LENGTH.size
+        largest, unread, unpack = self._max_size, self._unread_macros, _LENGTH.unpack_from
         try:
-            while size - start >= _LENGTH.size:
-                (length,) = _LENGTH.unpack_from(received, start)
-                if not 1 <= length <= self._max_size:
+            while size - start >= 4:
+                (length,) = unpack(received, start)
+                if not 1 <= length <= largest:
                     raise ProtocolError(f"a packet of {length} octets")
-                code = start + _LENGTH.size
+                code = start + 4
                 end = code + length
                 if end > size:
                     self._awaited = end - start
                     break
                 first = received[code]
-                if first == _MACROS and length > 1 and received[code + 1] in self._unread_macros:
+                if first == _MACROS and length > 1 and received[code + 1] in unread:
                     start = end
                     continue
                 if first == self._passed:
