@@ -2,7 +2,7 @@
 
 A question has all that Postfix knows, and may be the only one about its mail: so each is answered by all rules up to
 its stage that were not judged yet. It is called on a thread that may block, as the engine runs in the call. It reads
-and writes nothing itself (`native_listener`), and does not know how requests are written (`wire.access_policy`).
+and writes nothing itself (`connection`), and does not know how requests are written (`wire.access_policy`).
 """
 
 from dataclasses import replace

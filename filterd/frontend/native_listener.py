@@ -1,4 +1,4 @@
-"""A listener, the connections that come through it, and the threads that serve them.
+"""A listener, and the threads that serve the connections which come through it.
 
 One thread at a time has the turn: it waits for whoever says something, and has the engine judge it on the spot. Most
 mail never leaves that thread, as handing over to another costs as much as judging a stage. But when the engine is about
@@ -12,47 +12,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Protocol
 
-from filterd.backend.waiting import about_to_wait, tell_of_waits
+from filterd.backend.waiting import tell_of_waits
+from filterd.frontend.connection import Connection, Talk
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_milter import NativeMilter
 from filterd.frontend.seats import Seat, seats
-from filterd.frontend.strand import Abandoned
 
 # How long, in seconds, an MTA may be silent: libmilter's own limit. And how often that is looked after.
 _SILENCE = 7210.0
 _LOOK_AFTER = 60.0
-# How long, in seconds, an MTA may take to take an answer.
-_PATIENCE = 30.0
 # After how long, in seconds, a thread that serves one connection has to leave the others to another.
 _LONG = 0.1
-# How much is read at once, in octets: a mail that is not large, or a chunk of one that is.
-_PIECE = 65536
 # How often, every `_LONG` seconds, no thread may be free for a turn before the process is given up.
 _HOPE = 50
-# How long, in seconds, what is not looked at may pile up.
-_LAZY = 0.002
 # How long, in seconds, whoever comes is left to a process that has fewer connections.
 _LEAVE = 0.002
-
-
-class Talk(Protocol):
-    """One side of a protocol: octets in, octets out."""
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more is to be heard."""
-
-    @property
-    def bored(self) -> bool:
-        """Whether what comes next is mostly not even looked at."""
-
-    def hear(self, octets: bytes) -> bytes: ...
-    def overdue(self, seconds: float) -> bool: ...
-    def give_up(self) -> bytes | None: ...
-    def close(self) -> None: ...
 
 
 class NativeDoor:
@@ -88,14 +63,14 @@ class NativeDoor:
         self._listener = listener.dup()
         self._at_listener = threading.Lock()
         self._closed = self._attending = self._told = False
-        self._open: set[_Connection] = set()
+        self._open: set[Connection] = set()
         # Who has the turn holds this lock, and changes what follows.
         self._turn = threading.Lock()
         self._server: _Server | None = None
         self._servers = 0
-        self._stuck: set[_Connection] = set()
+        self._stuck: set[Connection] = set()
         self._hopeless = 0
-        self._away: set[_Connection] = set()
+        self._away: set[Connection] = set()
         self._leaves_until: float | None = None
         self._failed = threading.Event()
         self._error: BaseException | None = None
@@ -156,7 +131,7 @@ class NativeDoor:
         self._turn.acquire()
         self._server = server
 
-    def pass_turn(self, connection: "_Connection") -> bool:
+    def pass_turn(self, connection: Connection) -> bool:
         """Leave all but this connection to another server. False when there is none."""
         if self._servers == len(self._away) + len(self._stuck) + 1 and not self._grow():
             return False
@@ -166,7 +141,7 @@ class NativeDoor:
         self._turn.release()
         return True
 
-    def wait(self) -> Iterator["_Connection"]:
+    def wait(self) -> Iterator[Connection]:
         """Wait until somebody says something; who that is."""
         ready = self._selector.select(None if self._leaves_until is None else _LEAVE)
         if self._leaves_until is not None and time.monotonic() > self._leaves_until:
@@ -184,7 +159,7 @@ class NativeDoor:
                 self._leaves_until = time.monotonic() + _LEAVE
                 self._attend(False)
 
-    def served(self, connection: "_Connection", *, goes_on: bool) -> None:
+    def served(self, connection: Connection, *, goes_on: bool) -> None:
         """The connection was answered; `goes_on` where more may come."""
         away = connection in self._away
         if not goes_on:
@@ -197,7 +172,7 @@ class NativeDoor:
         if goes_on and away:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
 
-    def back(self, connection: "_Connection") -> None:
+    def back(self, connection: Connection) -> None:
         """A server is back whose connection had been given to another."""
         self._stuck.discard(connection)
 
@@ -232,7 +207,7 @@ class NativeDoor:
                 self._reception.fault("accept", error)
             return
         try:
-            connection = _Connection(accepted, self._reception, self._talk(self._reception))
+            connection = Connection(accepted, self._reception, self._talk(self._reception))
         except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
             self._reception.fault("connection", error)
             accepted.close()
@@ -269,89 +244,6 @@ def _nothing() -> None:
     pass
 
 
-class _Connection:
-    """One MTA. `heard_at` is on time.monotonic()."""
-
-    __slots__ = ("_reception", "_talk", "heard_at", "socket")
-
-    def __init__(self, accepted: socket.socket, reception: Reception, talk: Talk) -> None:
-        self.socket = accepted
-        self.heard_at = time.monotonic()
-        self._reception = reception
-        self._talk = talk
-
-    def serve(self) -> bool | None:
-        """Take what has come, and answer it; returns whether more may come, None where that is another's by now."""
-        self.heard_at = time.monotonic()
-        try:
-            octets = self.socket.recv(_PIECE, socket.MSG_DONTWAIT)
-            answer = self._talk.hear(octets)
-            while self._talk.bored and octets and not answer:
-                # Sendmail writes each field by itself: reading each by itself would be what costs most.
-                about_to_wait()
-                time.sleep(_LAZY)
-                octets = self.socket.recv(_PIECE, socket.MSG_DONTWAIT)
-                answer = self._talk.hear(octets)
-            if answer:
-                self._send(answer)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False  # the MTA has gone
-        except Abandoned:
-            return None
-        except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
-            self._reception.fault("connection", error)
-            return False
-        return bool(octets) and not self._talk.over
-
-    def overdue(self, now: float) -> bool:
-        """Whether the engine has been at work for too long."""
-        return self._talk.overdue(now - self.heard_at)
-
-    def give_up(self) -> bool | None:
-        """Answer without the engine; returns whether more may come, None where the engine just came back."""
-        try:
-            answer = self._talk.give_up()
-            if answer is None:
-                return None
-            return self.socket.send(answer, socket.MSG_DONTWAIT) == len(answer) and not self._talk.over
-        except OSError:
-            return False  # the MTA has gone, or takes nothing
-        except BaseException as error:  # noqa: BLE001 - it costs this connection and no other
-            self._reception.fault("connection", error)
-            return False
-
-    def hang_up(self) -> None:
-        """Make whoever has the turn see the end."""
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-    def end_at_rest(self) -> None:
-        """Take nothing more than what has come: that is answered, and then there is an end."""
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RD)
-
-    def close(self) -> None:
-        """The connection has ended."""
-        try:
-            self._talk.close()
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._reception.fault("close", error)
-        self.socket.close()
-
-    def _send(self, answer: bytes) -> None:
-        try:
-            sent = self.socket.send(answer, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
-        if sent < len(answer):
-            about_to_wait()
-            self.socket.settimeout(_PATIENCE)
-            self.socket.sendall(answer[sent:])
-            self.socket.settimeout(None)
-
-
 class _Server:
     """A thread that serves when it has the turn."""
 
@@ -360,7 +252,7 @@ class _Server:
         # Between this thread and the one that sees to it that it hurries.
         self._lock = threading.Lock()
         self._has_turn = False
-        self._serves: _Connection | None = None
+        self._serves: Connection | None = None
         self._number = self._number_seen = 0
 
     def run(self) -> None:

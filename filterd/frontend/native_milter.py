@@ -1,7 +1,7 @@
 """The filter's side of one milter connection, without libmilter: octets in, octets out.
 
 It is called on a thread that may block: the engine runs in the call. It reads and writes nothing itself
-(`native_listener`), knows neither how packets are written (`wire.milter_codec`) nor which may follow which
+(`connection`), knows neither how packets are written (`wire.milter_codec`) nor which may follow which
 (`wire.milter_state`), and takes what libmilter takes.
 """
 
