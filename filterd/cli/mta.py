@@ -9,8 +9,10 @@ from typing import TextIO
 
 import click
 
+from filterd.cli.mta_queue import queue
 from filterd.mail.endpoint import Endpoint
 from filterd.mta.config import DefaultAction, MtaConfig
+from filterd.mta.queue import QueueBusyError
 from filterd.mta.server import BundledMta
 
 
@@ -49,7 +51,8 @@ class _Socket(click.ParamType[str]):
         return str(value)
 
 
-@click.command("mta")
+@click.group("mta", invoke_without_command=True)
+@click.pass_context
 @click.option("--listen", type=_Listen(), default="127.0.0.1:2525", show_default=True, help="Where to listen.")
 @click.option("--milter", "milters", type=_Socket(), multiple=True, help="A milter to ask; may be given several times.")
 @click.option(
@@ -59,7 +62,7 @@ class _Socket(click.ParamType[str]):
     multiple=True,
     help="A policy service to ask about each recipient; may be given several times.",
 )
-@click.option("--maildir", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where mail goes.")
+@click.option("--maildir", type=click.Path(file_okay=False, path_type=Path), help="Where mail goes.")
 @click.option(
     "--user", "users", type=_User(), multiple=True, help="Somebody who may log in; others can see it in `ps`."
 )
@@ -77,10 +80,11 @@ class _Socket(click.ParamType[str]):
     help="What happens to mail when a milter is away.",
 )
 def command(
+    ctx: click.Context,
     listen: tuple[str, int],
     milters: tuple[str, ...],
     policy_services: tuple[str, ...],
-    maildir: Path,
+    maildir: Path | None,
     users: tuple[tuple[str, str], ...],
     user_file: TextIO | None,
     hostname: str,
@@ -88,9 +92,13 @@ def command(
 ) -> None:
     """Take mail by SMTP, ask policy services and milters as Postfix does, and deliver into Maildirs.
 
-    Every recipient has a folder of its own; what they put on hold goes to .hold. It speaks no TLS and takes mail for
-    any recipient: let it listen on loopback.
+    Every recipient has a folder of its own; what they put on hold waits in the queue. It speaks no TLS and takes mail
+    for any recipient: let it listen on loopback.
     """
+    if ctx.invoked_subcommand is not None:
+        return
+    if maildir is None:
+        raise click.UsageError("it needs --maildir", ctx)
     read = user_file.read().splitlines() if user_file is not None else []
     known = dict([*users, *(_User().convert(line, None, None) for line in read if line and not line.startswith("#"))])
     host, port = listen
@@ -107,8 +115,13 @@ def command(
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
         asyncio.run(_serve(BundledMta(config)))
+    except QueueBusyError as error:
+        raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+command.add_command(queue)
 
 
 async def _serve(mta: BundledMta) -> None:

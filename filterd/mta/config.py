@@ -23,7 +23,9 @@ Users = Mapping[str, str] | Callable[[str, str], bool]
 class MtaConfig:
     """The bundled MTA's settings.
 
-    `maildir` is the folder that holds one Maildir for every recipient, and `.hold`. `milters` are asked in this order,
+    `maildir` is the folder that holds one Maildir for every recipient. `queue` is the folder of mail on its way; by
+    default it is within `maildir`. `retry_first` and `retry_most` bound the time between two tries, which grows with
+    the mail's age. `milters` are asked in this order,
     and about each recipient the `policy_services` before them. `port` 0 takes a free one. `xclient` lets clients on
     loopback pretend to be others. Times are seconds, and `message_size_limit` is octets.
     """
@@ -45,3 +47,12 @@ class MtaConfig:
     policy_services: tuple[str, ...] = ()
     policy_timeout: float = 100.0
     policy_retry_delay: float = 1.0
+    queue: Path | None = None
+    # Postfix's minimal_backoff_time and maximal_backoff_time.
+    retry_first: float = 300.0
+    retry_most: float = 4000.0
+
+    @property
+    def queue_folder(self) -> Path:
+        """Where the queue is."""
+        return self.maildir / ".queue" if self.queue is None else self.queue

@@ -1,18 +1,22 @@
-"""Deliver into Maildirs: one folder for every recipient, and one for what is on hold.
+"""Deliver into Maildirs: one folder for every recipient.
 
 When a delivery returns, the mail is on the disk (RFC 5321 6.1). A file's name is made from queue id and recipient, so
 that delivering again changes nothing. Files have LF line ends, as every local mailbox on Unix.
 """
 
-import os
+import logging
+import re
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from filterd.mta.mail_object import MailObject
+from filterd.mta.durable import sync_folder, write_durably
+from filterd.mta.queued_mail import Fate, QueuedMail, QueuedRecipient
 
-_HOLD = ".hold"
+_log = logging.getLogger("filterd.mta")
 _MAX_FOLDER = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Maildirs:
@@ -26,52 +30,44 @@ class Maildirs:
         """The Maildir of an address: `local@domain` in lower case, what a path must not have per cent encoded."""
         return self._root / _file_name(recipient.lower())
 
-    def deliver(self, mail: MailObject) -> None:
-        """Write the mail into every recipient's mailbox. Raises OSError; then some may have it and some not."""
-        content = mail.content
-        for recipient in mail.recipients:
-            trace = b"Return-Path: <" + mail.sender + b">\r\nDelivered-To: " + recipient + b"\r\n"
-            folder = self.folder(recipient.decode("utf-8", "replace"))
-            self._write(folder, self._name(mail, recipient), trace + content)
+    def deliver(
+        self, mail: QueuedMail, recipients: Sequence[QueuedRecipient], content: bytes
+    ) -> Iterator[QueuedRecipient]:
+        """Write the mail into these recipients' mailboxes, and say what came of each."""
+        content = content.replace(b"\r\n", b"\n")
+        for each in recipients:
+            trace = f"Return-Path: <{_in_line(mail.sender)}>\nDelivered-To: {_in_line(each.address)}\n".encode()
+            try:
+                self._write(self.folder(each.address), self._name(mail, each.address), trace + content)
+            except OSError as error:
+                _log.error("delivery to %s: %s", each.address, error)
+                yield QueuedRecipient(each.address, Fate.WAITING, "4.3.0", f"the mailbox: {error.strerror}")
+            else:
+                yield QueuedRecipient(each.address, Fate.DELIVERED, "2.0.0", "delivered to the mailbox")
 
-    def hold(self, mail: MailObject) -> None:
-        """Keep the mail for a person to look at, with its envelope and the reason on top. Raises OSError."""
-        lines = [b"X-Hold-Reason: " + b" ".join((mail.hold or b"").split()), b"X-Envelope-From: <" + mail.sender + b">"]
-        lines += [b"X-Envelope-To: <" + recipient + b">" for recipient in mail.recipients]
-        trace = b"".join(line + b"\r\n" for line in lines)
-        self._write(self._root / _HOLD, self._name(mail, b""), trace + mail.content)
-
-    def _name(self, mail: MailObject, recipient: bytes) -> str:
-        return f"{mail.queue_id}.{sha256(recipient).hexdigest()[:12]}.{self._hostname}"
+    def _name(self, mail: QueuedMail, recipient: str) -> str:
+        return f"{mail.queue_id}.{sha256(recipient.encode()).hexdigest()[:12]}.{self._hostname}"
 
     def _write(self, folder: Path, name: str, content: bytes) -> None:
         self._make(folder)
-        if any((folder / "cur").glob(f"{name}*")):
+        # It may have been delivered before a crash. Readers move mail from new to cur: looked for in this order, it is
+        # found wherever it is.
+        if (folder / "new" / name).exists() or any((folder / "cur").glob(f"{name}*")):
             return
-        temporary = folder / "tmp" / name
-        with temporary.open("wb") as file:
-            file.write(content.replace(b"\r\n", b"\n"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(folder / "new" / name)
-        _sync(folder / "new")
+        write_durably(folder / "tmp" / name, folder / "new" / name, content)
 
     def _make(self, folder: Path) -> None:
         if (folder / "cur").is_dir():
             return
         for each in ("tmp", "new", "cur"):
             (folder / each).mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync(folder)
-        _sync(self._root)
+        sync_folder(folder)
+        sync_folder(self._root)
 
 
-def _sync(folder: Path) -> None:
-    # A new name is lost in a crash unless its folder is on the disk too.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _in_line(address: str) -> str:
+    # A milter may have put anything into it.
+    return _CONTROL.sub("?", address)
 
 
 def _file_name(text: str) -> str:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from filterd.mail.endpoint import Endpoint
 from filterd.mta.config import DefaultAction, MtaConfig
 from filterd.mta.deliver import Maildirs
+from filterd.mta.queue import Queue
+from filterd.mta.queue_runner import QueueRunner
 from filterd.mta.smtp_dialogue import SmtpDialogue
 
 
@@ -25,7 +27,8 @@ class BundledMta:
         for socket in (*config.milters, *config.policy_services):
             Endpoint.parse(socket)
         self.config = config
-        self._maildirs = Maildirs(config.maildir, config.hostname)
+        self.queue = Queue(config.queue_folder)
+        self._runner = QueueRunner(self.queue, config, Maildirs(config.maildir, config.hostname))
         self._dialogues: set[SmtpDialogue] = set()
         self._server: asyncio.Server | None = None
 
@@ -36,10 +39,15 @@ class BundledMta:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Listen. Raises OSError where that cannot be."""
+        """Bring on its way what is in the queue, and listen. Raises OSError where that cannot be."""
         loop = asyncio.get_running_loop()
         self.config.maildir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._server = await loop.create_server(self._dialogue, self.config.host, self.config.port)
+        await self._runner.start()
+        try:
+            self._server = await loop.create_server(self._dialogue, self.config.host, self.config.port)
+        except OSError:
+            await self._runner.stop()
+            raise
 
     async def stop(self) -> None:
         """Listen no more, and close what is open; a mail that was answered with 250 is on the disk."""
@@ -49,9 +57,10 @@ class BundledMta:
         ending = [each.end() for each in tuple(self._dialogues)]
         await asyncio.gather(*(each for each in ending if each is not None), return_exceptions=True)
         await self._server.wait_closed()
+        await self._runner.stop()
 
     def _dialogue(self) -> SmtpDialogue:
-        return SmtpDialogue(self.config, self._maildirs, self._dialogues)
+        return SmtpDialogue(self.config, self._runner, self._dialogues)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 Turns commands into judgements and mails; knows nothing of sockets, and of SMTP's syntax only the replies.
 """
 
-import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -12,11 +11,12 @@ from filterd.mail.header import Field
 from filterd.mta.client_identity import ClientIdentity
 from filterd.mta.commands import MailParameters, PathCommand
 from filterd.mta.config import MtaConfig
-from filterd.mta.deliver import Maildirs
 from filterd.mta.judgement import GO_ON, Judgement, Kind
 from filterd.mta.mail_object import ContentError, MailObject, parse_content
 from filterd.mta.milter_chain import MilterChain
 from filterd.mta.policy_client import PolicyClients
+from filterd.mta.queue_runner import QueueRunner
+from filterd.mta.queued_mail import new_mail
 from filterd.wire.access_policy import ProtocolState, Request
 from filterd.wire.milter import Data, Helo, Mail, Rcpt, UnknownCommand
 
@@ -53,9 +53,9 @@ class MailTransaction:
 class SmtpSession:
     """The session behind the dialogue. A refusal leaves the state as it was."""
 
-    def __init__(self, config: MtaConfig, maildirs: Maildirs, client: ClientIdentity, local: tuple[str, int]) -> None:
+    def __init__(self, config: MtaConfig, queue: QueueRunner, client: ClientIdentity, local: tuple[str, int]) -> None:
         self._config = config
-        self._maildirs = maildirs
+        self._queue = queue
         self._local = local
         self.client = client
         self.transaction: MailTransaction | None = None
@@ -109,7 +109,7 @@ class SmtpSession:
         return await self._milters.ask(UnknownCommand(line))
 
     async def content(self, content: bytes) -> Judgement:
-        """Judge and deliver; when it says "go on" the mail is on the disk. Ends the transaction.
+        """Judge and queue; when it says "go on" the mail is on the disk. Ends the transaction.
 
         Raises ContentError for what is no mail, and OSError where it cannot be stored.
         """
@@ -121,9 +121,9 @@ class SmtpSession:
             judgement, mail = await self._milters.message(mail)
             if judgement.kind is Kind.REFUSE:
                 return judgement
-            if judgement.kind is Kind.GO_ON:
-                # fsync takes its time; other sessions need not wait for it.
-                await asyncio.to_thread(self._maildirs.deliver if mail.hold is None else self._maildirs.hold, mail)
+            if judgement.kind is Kind.GO_ON and mail.recipients:
+                queued = new_mail(mail.queue_id, mail.sender, mail.recipients, mail.hold)
+                await self._queue.take(queued, mail.content)
             return GO_ON
         finally:
             self.reset()

@@ -16,9 +16,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword, Session
 from filterd.mta.client_identity import XCLIENT_ATTRIBUTES, ClientIdentity, XclientError, is_loopback
 from filterd.mta.commands import CommandError, parse_mail_parameters, parse_path_command, read_content
 from filterd.mta.config import MtaConfig, Users
-from filterd.mta.deliver import Maildirs
 from filterd.mta.judgement import Judgement, Kind
 from filterd.mta.mail_object import ContentError
+from filterd.mta.queue_runner import QueueRunner
 from filterd.mta.session import SmtpSession
 
 _log = logging.getLogger("filterd.mta")
@@ -40,7 +40,7 @@ class SmtpDialogue(SMTP):
     # RFC 4954 4: an AUTH line may have 12288 octets.
     command_size_limit = _MAX_COMMAND
 
-    def __init__(self, config: MtaConfig, maildirs: Maildirs, open_dialogues: set["SmtpDialogue"]) -> None:
+    def __init__(self, config: MtaConfig, queue: QueueRunner, open_dialogues: set["SmtpDialogue"]) -> None:
         super().__init__(
             object(),
             data_size_limit=config.message_size_limit,
@@ -53,7 +53,7 @@ class SmtpDialogue(SMTP):
         )
         self.command_size_limits = collections.defaultdict(lambda: _MAX_COMMAND)
         self._config = config
-        self._maildirs = maildirs
+        self._queue = queue
         self._open_dialogues = open_dialogues
         self._greeting: str | None = None
         self._auth_failures = 0
@@ -82,7 +82,7 @@ class SmtpDialogue(SMTP):
         self._open_dialogues.add(self)
         peer, local = self._writer.get_extra_info("peername"), self._writer.get_extra_info("sockname")
         self._may_pretend = self._config.xclient and is_loopback(peer[0])
-        self._smtp = SmtpSession(self._config, self._maildirs, ClientIdentity.of_peer(*peer[:2]), local[:2])
+        self._smtp = SmtpSession(self._config, self._queue, ClientIdentity.of_peer(*peer[:2]), local[:2])
         try:
             self._greeting = self._greet(await self._smtp.connect())
             await super()._handle_client()
@@ -211,7 +211,7 @@ class SmtpDialogue(SMTP):
         except ContentError as error:
             await self.push(str(error))
         except OSError as error:
-            _log.error("delivery: %s", error)
+            _log.error("queue: %s", error)
             await self.push("451 4.3.0 The mail could not be stored")
         else:
             await self._push_judgement(judgement, f"250 2.0.0 Ok: queued as {transaction.queue_id}")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from filterd.mta.config import MtaConfig
+from filterd.mta.queued_mail import QueuedMail
 from filterd.mta.server import BundledMta, running
 
 _SCRIPTED = Path(__file__).with_name("scripted_milter.py")
@@ -125,8 +126,9 @@ class Mta:
         return mail
 
     @property
-    def held(self) -> list[bytes]:
-        return [file.read_bytes() for file in sorted((self.maildir / ".hold" / "new").glob("*"))]
+    def held(self) -> list[QueuedMail]:
+        """The mails that wait for a person to release them."""
+        return [mail for mail in self.server.queue.mails() if mail.hold is not None]
 
     @property
     def files(self) -> list[Path]:

@@ -403,7 +403,7 @@ def test_two_recipients_do_not_learn_of_each_other(start: Start) -> None:
 
 def test_a_disk_that_cannot_be_written_is_a_temporary_failure(start: Start) -> None:
     mta = start()
-    (mta.maildir / "b@example.net").write_text("in the way")
+    (mta.maildir / ".queue" / "tmp").rmdir()
 
     assert mta.send()[-1][0] == 451
 

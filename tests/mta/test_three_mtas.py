@@ -21,6 +21,7 @@ from servers.debian import free_port
 from servers.table_milter import TableMilter
 
 from filterd.mta.config import MtaConfig
+from filterd.mta.queue import Queue
 from filterd.mta.server import running
 
 pytestmark = pytest.mark.system
@@ -129,10 +130,10 @@ class _Bundled(Mta):
         self._maildir = maildir
 
     def files(self) -> list[Path]:
-        return [path for path in self._maildir.glob("*/new/*") if path.parts[-3] != ".hold"]
+        return list(self._maildir.glob("*/new/*"))
 
     def held(self) -> int:
-        return len(list(self._maildir.glob(".hold/new/*")))
+        return sum(mail.hold is not None for queue in self._maildir.glob(".*") for mail in Queue(queue).mails())
 
 
 @contextmanager
@@ -201,7 +202,8 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mta]:
         milters = stack.enter_context(_listening(folder))
         addresses = {}
         for door, config in configs.items():
-            addresses[door] = ("127.0.0.1", stack.enter_context(running(config)).port)
+            server = stack.enter_context(running(replace(config, queue=folder / "mail" / f".{door}")))
+            addresses[door] = ("127.0.0.1", server.port)
         yield _Bundled(milters, addresses, folder / "mail")
 
 
