@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from filterd.mta.config import MtaConfig
 from filterd.mta.deliver import Maildirs
-from filterd.mta.queue import Queue
+from filterd.mta.queue import Queue, QueueBusyError
 from filterd.mta.queued_mail import QueuedMail
 
 _log = logging.getLogger("filterd.mta")
@@ -57,7 +57,8 @@ class QueueRunner:
     async def take(self, mail: QueuedMail, content: bytes) -> None:
         """Accept a mail: when this returns it is on the disk, and if nothing is in the way in the mailboxes.
 
-        Raises OSError."""
+        Raises OSError.
+        """
         # fsync takes its time; other sessions need not wait for it.
         due = await asyncio.to_thread(self._accept, mail, content)
         self._schedule(mail.queue_id, due)
@@ -73,6 +74,12 @@ class QueueRunner:
 
     def _try(self, queue_id: str) -> float | None:
         """Try to bring a mail on its way. Gives when it is due again, None where it is not."""
+        try:
+            return self._deliver(queue_id)
+        except QueueBusyError:
+            return time.time() + _PATIENCE
+
+    def _deliver(self, queue_id: str) -> float | None:
         with self._queue.locked(queue_id, _PATIENCE) as mail:
             if mail is None or mail.hold is not None:
                 return None
@@ -136,7 +143,9 @@ class QueueRunner:
         """Look at all that is in the queue, now and whenever another process has changed it."""
         while True:
             for mail in await asyncio.to_thread(lambda: list(self._queue.mails())):
-                if mail.queue_id not in self._busy:
-                    self._schedule(mail.queue_id, None if mail.hold is not None else mail.due)
+                if mail.queue_id in self._busy:
+                    # What it ends with may be older than what was changed.
+                    await asyncio.wait([self._busy[mail.queue_id]])
+                self._schedule(mail.queue_id, None if mail.hold is not None else mail.due)
             await self._changed.wait()
             self._changed.clear()
