@@ -7,7 +7,7 @@ world's faults come back as answers. Recursion and validation are the work of th
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 
 import dns.exception
@@ -26,6 +26,7 @@ from filterd.lookup import Answer, Outcome, Resolver
 from filterd.mail.reason import Reason
 
 _ROUNDS = 2  # times that a silent server is tried
+_AWAY = 3  # questions in a row without any answer, from which on the servers are away
 _MAX_CHAIN = 8  # CNAMEs followed by questions of our own
 _MAX_AT_ONCE = 256  # questions under way, each with a socket
 
@@ -34,13 +35,22 @@ class DnsResolver:
     """A process's way to DNS. Starts no thread before `start`, so that it can be made before a fork.
 
     `servers` are (IP address, port), asked in this order; none: those of /etc/resolv.conf when it starts. `timeout` is
-    the time in seconds that one question may take, whoever waits for it.
+    the time in seconds that one question may take, whoever waits for it. `report` hears True once when no server is
+    heard any more, and False when one is again; it must not block.
     """
 
-    def __init__(self, servers: Sequence[Server], timeout: float, cache: AnswerCache | None = None) -> None:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        timeout: float,
+        cache: AnswerCache | None = None,
+        report: Callable[[bool], None] = lambda away: None,
+    ) -> None:
         self._servers = tuple(servers)
         self._timeout = timeout
         self._cache = AnswerCache() if cache is None else cache
+        self._report = report
+        self._unheard = 0
         self._under_way: dict[Question, Future[Answer]] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,10 +131,22 @@ class DnsResolver:
             except TimeoutError:
                 answer = _failed(question, Reason.DNS_TIMEOUT)
             self._cache.put(question, answer, time.monotonic())
+            self._heard(heard=answer.reason is not Reason.DNS_TIMEOUT)
             return answer
         finally:
             with self._lock:
                 del self._under_way[question]
+
+    def _heard(self, *, heard: bool) -> None:
+        """Note whether a question had any answer at all. A few without one may be somebody's own broken servers."""
+        if heard:
+            if self._unheard >= _AWAY:
+                self._report(False)
+            self._unheard = 0
+            return
+        self._unheard += 1
+        if self._unheard == _AWAY:
+            self._report(True)
 
     async def _resolve(self, question: Question, name: dns.name.Name) -> Answer:
         rdtype = dns.rdatatype.from_text(question[1])

@@ -67,7 +67,7 @@ Start = Callable[[Policy, Record], AbstractContextManager[Runtime]]
 def live(policy: Policy, record: Record) -> Iterator[Runtime]:
     """A runtime that asks the network."""
     dns = policy.settings.dns
-    resolver = DnsResolver(dns.servers, dns.timeout)
+    resolver = DnsResolver(dns.servers, dns.timeout, report=_dns_changed)
     resolver.start()
     store = GuardedStore(open_store(policy.server.state, policy.server.state_password), _state_changed)
     try:
@@ -79,6 +79,13 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
     finally:
         store.close()
         resolver.close()
+
+
+def _dns_changed(away: bool) -> None:
+    if away:
+        log.warning("no DNS server answers; mail does as dns.on_error says")
+    else:
+        log.info("DNS servers answer again")
 
 
 def _state_changed(fault: str | None) -> None:

@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
 
 import pytest
 from servers import nsd
+from servers.debian import free_port
 
 from filterd.backend.resolver import DnsResolver
 from filterd.backend.zone import zone_resolver
@@ -132,3 +135,23 @@ def test_many_at_once(view: Resolver) -> None:
     for name in names:
         view.prefetch(name, "TXT")
     assert [view.lookup(name, "TXT").texts for name in names] == [(b"wild",)] * 1_000
+
+
+def test_servers_that_went_and_came_back_are_told_of_once() -> None:
+    port, told = free_port(), list[bool]()
+    names = (f"n{number}.example.org" for number in count())
+    with closing(DnsResolver([("127.0.0.1", port)], 10.0, report=told.append)) as resolver:
+        resolver.start()
+
+        def outcome() -> Outcome:
+            return resolver.lookup(next(names), "TXT", time.monotonic() + 30).outcome
+
+        # Two questions alone may be somebody's own broken servers.
+        away = [outcome(), outcome()]
+        assert (away, told) == ([Outcome.TEMPFAIL] * 2, [])
+        away = [outcome() for _ in range(5)]
+        assert (away, told) == ([Outcome.TEMPFAIL] * 5, [True])
+        with nsd.running({"example.org": ""}, port):
+            found = {outcome() for _ in range(3)}
+
+    assert (found, told) == ({Outcome.NXDOMAIN}, [True, False])
