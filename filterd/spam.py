@@ -45,6 +45,11 @@ class SpamResult:
     server: str | None = None
     reason: Reason | None = None
 
+    @property
+    def report(self) -> str:
+        """What the scanner says of each of its tests, where its fields have that."""
+        return next((value for name, value in self.fields if name.lower() == "x-spam-report"), "")
+
 
 class Scan(Protocol):
     """A mail that is being scanned."""

@@ -349,6 +349,11 @@ FACTS: dict[str, Fact] = _Facts({
             lambda f, r: _of(r.spam, lambda spam: list(spam.symbols)), Check.SPAM,
         ),
         Fact(
+            "spam.report", _S, Stage.END_OF_MESSAGE,
+            "What spamd says of each test in X-Spam-Report; empty where its configuration writes none.",
+            lambda f, r: _of(r.spam, lambda spam: spam.report), Check.SPAM,
+        ),
+        Fact(
             "dkim.result", _S, Stage.END_OF_MESSAGE, "The best result of all signatures; none if there is none.",
             lambda f, r: _of(r.dkim, lambda found: dkim_word({each.code for each in found})), Check.DKIM, _DKIM_WORDS,
         ),

@@ -237,7 +237,7 @@ def test_mail_that_was_decided_before_is_not_shown_to_a_scanner() -> None:
 @pytest.mark.parametrize(("ours", "shown", "rule"), [("false", 0, None), ("true", 1, "spam")])
 def test_mail_from_us_is_scanned_only_where_the_policy_says_so(ours: str, shown: int, rule: str | None) -> None:
     oracle = Oracle(_FOUND)
-    rules = "rules: [{ name: spam, when: spam.score > 5.0, then: reject }]"
+    rules = "rules: [{ name: spam, when: spam.score > 5.0 && spam.report.contains('7.0 A'), then: reject }]"
     runtime, transcripts = _desk(f"{_SPAMD}, ours: {ours} }}\n{rules}", oracle)
     judge(runtime, _mail("203.0.113.9", user="anna"))
 
