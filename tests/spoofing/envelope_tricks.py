@@ -40,7 +40,7 @@ _PATHS: tuple[tuple[str, bytes, str, str, str | None], ...] = (
     ("a domain literal", b"<ceo@[192.0.2.10]>", "own", "fail", None),
     ("a name in a domain literal", b"<ceo@[bank.example]>", "own", "553 5.1.7", "501 5.1.7"),
     ("no domain", b"<ceo>", "own", "553 5.1.7", "fail"),
-    ("a final dot", b"<ceo@bank.example.>", "own", "553 5.1.7", "fail"),
+    ("a final dot", b"<ceo@bank.example.>", "own", "fail", None),
     ("a long local part", b"<" + b"b" * 900 + b"@evil.example>", "own", "fail", None),
     ("a macro: the local part is a domain", b"<bank.example@macro.evil.example>", "RFC 7208 7", "fail", None),
     ("a macro: an allowed user", b"<anna.192.0.2.10._spf.users.example.@evil.example>", "RFC 7208 7", "553 5.1.7", "fail"),
