@@ -41,7 +41,7 @@ _LOGGED = {
 
 
 class Master:
-    """Runs `workers` processes at each listener. `limit` is how long, in seconds, mail may take to end at TERM.
+    """Runs `workers` processes, each at all listeners. `limit` is how long, in seconds, mail may take to end at TERM.
 
     `control` and `web` are listeners for the operator and for HTTP, None where there are none.
     """
@@ -170,11 +170,11 @@ class Master:
         log.always(generation=generation.number)
         signals = Signals({GO_SOON, GO_WHEN_DONE})
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
-        for other in (*self._listeners, self._web):
-            if other is not None and other is not place.listener:
-                other.socket.close()
+        if self._web is not None:
+            self._web.socket.close()
+        at = list(zip(self._listeners, place.seats, strict=True))
         pipes = self._alive_read, self._ready_write
-        return work(generation.policy, place.listener, place.seat, self._start, signals, tally, *pipes, self._limit)
+        return work(generation.policy, at, self._start, signals, tally, *pipes, self._limit)
 
     def _serve_web(self, listener: socket.socket, ours: socket.socket, theirs: socket.socket) -> int:
         """What runs in the process that serves HTTP."""

@@ -42,10 +42,9 @@ class Place:
 
 @dataclass(slots=True, kw_only=True)
 class WorkerPlace(Place):
-    """A place for a worker at a listener."""
+    """A place for a worker, with a seat at each listener."""
 
-    listener: Listener
-    seat: Seat
+    seats: Sequence[Seat]
     processor: int | None
 
 
@@ -72,18 +71,17 @@ class Worker:
 
 
 def new_generation(number: int, policy: Policy, listeners: Sequence[Listener], workers: int) -> Generation:
-    """So many empty places at each listener."""
-    processors = _processors(policy, workers)
+    """So many empty places."""
+    at_each = zip(*(seats(workers) for _ in listeners), strict=True)
     places = [
-        WorkerPlace(listener=listener, seat=seat, processor=processor)
-        for listener in listeners
-        for seat, processor in zip(seats(workers), processors, strict=True)
+        WorkerPlace(seats=each, processor=processor)
+        for each, processor in zip(at_each, _processors(policy, workers), strict=True)
     ]
     return Generation(number, policy, places)
 
 
 def _processors(policy: Policy, workers: int) -> Sequence[int | None]:
-    """Where each worker of a listener is to run.
+    """Where each worker is to run.
 
     The threads of one Python process take turns; handing over across processors costs a third more time (measured).
     So each worker stays on its own, as long as they can be spread evenly. The native engine hardly ever hands over.

@@ -1,8 +1,8 @@
 """One process that judges mail, from fork to exit.
 
-The main thread waits, for signals and for the master's death; libmilter runs in a thread of its own, the engine on the
-reception's. Told to go, a worker lets the connections that it has come to their end, while new ones wait in the
-listener's queue for another worker.
+The main thread waits, for signals and for the master's death; each listener is served by threads of its own. Told to
+go, a worker lets the connections that it has come to their end, while new ones wait in the listener's queue for another
+worker.
 """
 
 import os
@@ -11,8 +11,9 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +26,7 @@ from filterd.backend.spamd import Spamd, SpamdAddress
 from filterd.daemon import log, metrics
 from filterd.daemon.listen import Listener, Service
 from filterd.daemon.signals import Signals
-from filterd.daemon.tally import Tally
+from filterd.daemon.tally import Count, Tally
 from filterd.engine.runtime import Runtime, authserv_id
 from filterd.frontend.access_policy import AccessPolicy, envelope_runtime
 from filterd.frontend.conversation import Reception
@@ -132,8 +133,7 @@ def _kept(policy: Policy, record: Record) -> Iterator[Record]:
 
 def work(
     policy: Policy,
-    listener: Listener,
-    seat: Seat,
+    listeners: Sequence[tuple[Listener, Seat]],
     start: Start,
     signals: Signals,
     tally: Tally,
@@ -147,24 +147,39 @@ def work(
     one to write the process id to when connections are served. `limit` is how long, in seconds, connections may take to
     end after `GO_SOON`.
     """
-    counts = metrics.envelope_counts if listener.service is Service.POLICY else metrics.counts
 
     def record(transcript: Transcript) -> None:
         log.judged(transcript)
-        tally.add(counts(transcript))
         if transcript.fault:
             tally.note(transcript.at, f"{transcript.transaction.queue_id or '-'}: {transcript.fault}")
 
     with start(policy, record) as runtime:
-        served = envelope_runtime(runtime) if listener.service is Service.POLICY else runtime
-        reception = Reception(served, partial(_report, tally))
-        door = open_door(policy, listener, seat, reception)
-        # Only the door holds it now, so that it is closed when the door is.
-        listener.socket.close()
+        served = {
+            Service.MILTER: _counting(runtime, tally, metrics.counts),
+            Service.POLICY: _counting(envelope_runtime(runtime), tally, metrics.envelope_counts),
+        }
+        doors = []
+        for listener, seat in listeners:
+            reception = Reception(served[listener.service], partial(_report, tally))
+            doors.append((open_door(policy, listener, seat, reception), reception))
+            # Only the door holds it now, so that it is closed when the door is.
+            listener.socket.close()
         stopped = threading.Event()
-        threading.Thread(target=_serve, args=(door, signals, stopped), name="milter", daemon=True).start()
+        for door, _ in doors:
+            threading.Thread(target=_serve, args=(door, signals, stopped), name="door", daemon=True).start()
         os.write(ready, os.getpid().to_bytes(4, "big"))
-        return _watch(door, reception, stopped, signals, master, limit)
+        return _watch(doors, stopped, signals, master, limit)
+
+
+def _counting(runtime: Runtime, tally: Tally, counts: Callable[[Transcript], Iterator[Count]]) -> Runtime:
+    """The runtime, whose mails are counted as well."""
+    told = runtime.record
+
+    def record(transcript: Transcript) -> None:
+        told(transcript)
+        tally.add(counts(transcript))
+
+    return replace(runtime, record=record)
 
 
 def open_door(policy: Policy, listener: Listener, seat: Seat, reception: Reception) -> Door:
@@ -216,8 +231,7 @@ def _serve(door: Door, signals: Signals, stopped: threading.Event) -> None:
 
 
 def _watch(
-    door: Door,
-    reception: Reception,
+    doors: Sequence[tuple[Door, Reception]],
     stopped: threading.Event,
     signals: Signals,
     master: int,
@@ -230,7 +244,8 @@ def _watch(
         # Taken before looking: what happens behind the look wakes the next wait.
         told = signals.take()
         # Looked at a tick after the door was closed: a connection may have been half through it.
-        if going and (time.monotonic() > until or not (reception.live or door.connections())):
+        busy = not going or any(reception.live or door.connections() for door, reception in doors)
+        if not busy or time.monotonic() > until:
             return 0
         if stopped.is_set():
             log.error("the milter engine stopped")
@@ -242,4 +257,5 @@ def _watch(
             until = min(until, time.monotonic() + limit)
         if not going and told & {GO_SOON, GO_WHEN_DONE}:
             going, until = True, min(until, time.monotonic() + _LONGEST)
-            door.close()
+            for door, _ in doors:
+                door.close()

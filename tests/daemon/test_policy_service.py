@@ -43,7 +43,7 @@ def test_both_services_run_side_by_side(tmp_path: Path) -> None:
             mta.open(ip="127.0.0.1")
             assert mta.send() == Accept()
         ready = next(line for line in daemon.log().splitlines() if "event=ready" in line)
-        assert f"milter={daemon.address} policy_service={daemon.policy} workers=4" in ready
+        assert f"milter={daemon.address} policy_service={daemon.policy} workers=2" in ready
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
         assert not (tmp_path / "policy").exists()

@@ -290,7 +290,7 @@ def test_a_worker_that_is_killed_and_a_reload_put_off_no_mail(alone: Place, reci
             assert rcpt(smtp, recipient)[0] == 250
             for pid in filterd.workers():
                 os.kill(pid, signal.SIGKILL)
-            filterd.wait_for("worker ended", 4)
+            filterd.wait_for("worker ended", 2)
             assert rcpt(smtp, recipient)[0] == 250
             filterd.write(policy(alone._dns, "rules: [{ name: all, when: 'true', then: reject }]"))
             filterd.signal(signal.SIGHUP)
