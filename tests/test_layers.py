@@ -34,7 +34,6 @@ ONE_ROOM = {
     "milter": "frontend",
     "dns": "backend",
     "publicsuffixlist": "backend",
-    "aiosmtpd": "mta",
 }
 NEIGHBOUR = {"mta": {"mta", "mail", "wire", "lookup"}}  # it is a client of filterd, as Postfix is
 

@@ -4,36 +4,37 @@ import asyncio
 import logging
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import click
 
+from filterd.cli.misuse import MisuseError
+from filterd.cli.mta_file import DEFAULT_LISTENERS, load_mta, load_users, read_listener
+from filterd.cli.mta_passwd import passwd
 from filterd.cli.mta_queue import queue
 from filterd.mail.endpoint import Endpoint
-from filterd.mta.config import DefaultAction, MtaConfig
+from filterd.mta.config import DefaultAction, Listener, MtaConfig
 from filterd.mta.queue import QueueBusyError
 from filterd.mta.server import BundledMta
+from filterd.policy.errors import PolicyErrors
 
 
-class _Listen(click.ParamType[tuple[str, int]]):
+class _Listen(click.ParamType[Listener]):
     name = "HOST:PORT"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        host, colon, port = str(value).rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            self.fail(f"{value!r} is not HOST:PORT, as in 127.0.0.1:2525", param, ctx)
-        return host.strip("[]"), int(port)
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Listener:
+        try:
+            return Listener(*read_listener(str(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _User(click.ParamType[tuple[str, str]]):
     name = "NAME:PASSWORD"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
         login, colon, password = str(value).partition(":")
         if not colon or not login or not password:
             self.fail("a user reads NAME:PASSWORD", param, ctx)
@@ -53,7 +54,10 @@ class _Socket(click.ParamType[str]):
 
 @click.group("mta", invoke_without_command=True)
 @click.pass_context
-@click.option("--listen", type=_Listen(), default="127.0.0.1:2525", show_default=True, help="Where to listen.")
+@click.option("-c", "--config", "file", type=click.Path(dir_okay=False, path_type=Path), help="A file of settings.")
+@click.option(
+    "--listen", "listeners", type=_Listen(), multiple=True, help="Where to listen.  [default: 127.0.0.1:2525]"
+)
 @click.option("--milter", "milters", type=_Socket(), multiple=True, help="A milter to ask; may be given several times.")
 @click.option(
     "--policy-service",
@@ -62,66 +66,60 @@ class _Socket(click.ParamType[str]):
     multiple=True,
     help="A policy service to ask about each recipient; may be given several times.",
 )
-@click.option("--maildir", type=click.Path(file_okay=False, path_type=Path), help="Where mail goes.")
+@click.option(
+    "--maildir", type=click.Path(file_okay=False, path_type=Path), help="Where mail goes.  [default: the folder mail]"
+)
+@click.option(
+    "--users", "user_file", type=click.Path(dir_okay=False, path_type=Path), help="Who may log in: a file of passwd's."
+)
 @click.option(
     "--user", "users", type=_User(), multiple=True, help="Somebody who may log in; others can see it in `ps`."
 )
-@click.option(
-    "--user-file",
-    type=click.File(encoding="utf-8"),
-    help="The same from a file, one NAME:PASSWORD a line.",
-)
-@click.option("--hostname", default=socket.getfqdn, show_default="this machine's", help="Our name in SMTP.")
+@click.option("--hostname", help="Our name in SMTP.  [default: this machine's]")
 @click.option(
     "--default-action",
     type=click.Choice([each.value for each in DefaultAction]),
-    default=DefaultAction.TEMPFAIL.value,
-    show_default=True,
-    help="What happens to mail when a milter is away.",
+    help="What happens to mail when a milter is away.  [default: tempfail]",
 )
-def command(
-    ctx: click.Context,
-    listen: tuple[str, int],
-    milters: tuple[str, ...],
-    policy_services: tuple[str, ...],
-    maildir: Path | None,
-    users: tuple[tuple[str, str], ...],
-    user_file: TextIO | None,
-    hostname: str,
-    default_action: str,
-) -> None:
+@click.option("--xclient", is_flag=True, default=None, help="Let clients on loopback pretend to be others.")
+def command(ctx: click.Context, /, file: Path | None, user_file: Path | None, **options: Any) -> None:
     """Take mail by SMTP, ask policy services and milters as Postfix does, and deliver into Maildirs.
 
-    Every recipient has a folder of its own; what they put on hold waits in the queue. It speaks no TLS and takes mail
-    for any recipient: let it listen on loopback.
+    Every recipient has a folder of its own; what they put on hold waits in the queue. Without a file of settings it
+    listens on loopback and takes mail for any recipient. Options go before what the file says.
     """
     if ctx.invoked_subcommand is not None:
         return
-    if maildir is None:
-        raise click.UsageError("it needs --maildir", ctx)
-    read = user_file.read().splitlines() if user_file is not None else []
-    known = dict([*users, *(_User().convert(line, None, None) for line in read if line and not line.startswith("#"))])
-    host, port = listen
-    config = MtaConfig(
-        hostname=hostname,
-        maildir=maildir,
-        milters=milters,
-        policy_services=policy_services,
-        users=known,
-        host=host,
-        port=port,
-        default_action=default_action,
-    )
+    try:
+        config = _config(file, user_file, options)
+    except PolicyErrors as errors:
+        raise MisuseError(str(errors)) from None
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
         asyncio.run(_serve(BundledMta(config)))
     except QueueBusyError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise click.ClickException(error.strerror or str(error)) from None
 
 
 command.add_command(queue)
+command.add_command(passwd)
+
+
+def _config(file: Path | None, user_file: Path | None, options: dict[str, Any]) -> MtaConfig:
+    """The settings of the file, and before them the options that were given. Raises PolicyErrors."""
+    hostname = socket.getfqdn()
+    if file is None:
+        config = MtaConfig(hostname, Path("mail"), listeners=DEFAULT_LISTENERS, xclient=False)
+    else:
+        config = load_mta(file, hostname)
+    if user_file is not None:
+        config = replace(config, users=load_users(user_file))
+    elif options["users"]:
+        config = replace(config, users=dict(options["users"]))
+    given = {name: value for name, value in options.items() if name != "users" and value not in (None, ())}
+    return replace(config, **given)
 
 
 async def _serve(mta: BundledMta) -> None:
@@ -130,6 +128,7 @@ async def _serve(mta: BundledMta) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await mta.start()
-    click.echo(f"listening on {mta.config.host}:{mta.port}, delivering into {mta.config.maildir}")
+    for listener in mta.listeners:
+        click.echo(f"listening on {listener} ({listener.service}), delivering into {mta.config.maildir}")
     await stopped.wait()
     await mta.stop()

@@ -78,7 +78,7 @@ def set_up(folder: Path, policy: Path) -> Iterator[Stage]:
         parts.enter_context(_daemon(own, folder / "filterd.log", folder / "milter.sock"))
         config = MtaConfig(HOST, folder / "mail", (milter,), {USER: PASSWORD})
         mta = parts.enter_context(running(config))
-        yield Stage(folder, key, published, dns, (config.host, mta.port), milter)
+        yield Stage(folder, key, published, dns, ("127.0.0.1", mta.port), milter)
 
 
 def _policy(text: str, milter: str, dns: tuple[str, int]) -> str:

@@ -5,6 +5,7 @@ HELO name, which are forgotten.
 """
 
 import re
+import ssl
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from ipaddress import ip_address
@@ -26,10 +27,26 @@ class XclientError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TlsIdentity:
+    """What TLS has agreed on: `version` as in `TLSv1.3`, the cipher's name, and the bits of its key."""
+
+    version: str
+    cipher: str
+    bits: int
+
+    @classmethod
+    def of(cls, connection: ssl.SSLObject) -> "TlsIdentity":
+        """What a connection has agreed on."""
+        cipher, _, bits = connection.cipher() or ("", "", 0)
+        return cls(connection.version() or "", cipher, bits)
+
+
+@dataclass(frozen=True, slots=True)
 class ClientIdentity:
     """The client. `name` is "unknown" unless address and name point to each other; `port` is 0 where unknown.
 
-    `helo` is None before HELO. `login` is the authenticated user, and `mechanism` how it was proved.
+    `helo` is None before HELO. `login` is the authenticated user, and `mechanism` how it was proved. `tls` is None
+    where octets go as they are.
     """
 
     address: str
@@ -40,6 +57,7 @@ class ClientIdentity:
     esmtp: bool = False
     login: str | None = None
     mechanism: str | None = None
+    tls: TlsIdentity | None = None
 
     @classmethod
     def of_peer(cls, address: str, port: int) -> "ClientIdentity":
@@ -70,7 +88,8 @@ class ClientIdentity:
         """
         helo = _NEUTERED.sub("?", self.helo or _UNKNOWN)
         # RFC 3848, RFC 6531 3.7.3
-        protocol = ("UTF8SMTP" if smtputf8 else "ESMTP" if self.esmtp else "SMTP") + ("A" if self.login else "")
+        protocol = "UTF8SMTP" if smtputf8 else "ESMTP" if self.esmtp else "SMTP"
+        protocol += ("S" if self.tls else "") + ("A" if self.login else "")
         lines = [
             f"from {helo} ({self.name} [{self.address}])",
             f"\tby {hostname} (filterd) with {protocol} id {queue_id}",

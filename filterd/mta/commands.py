@@ -1,6 +1,5 @@
-"""The arguments of MAIL and RCPT, and the content after DATA, read strictly (RFC 5321 4.1.2, 4.5.2)."""
+"""The arguments of MAIL and RCPT, read strictly (RFC 5321 4.1.2)."""
 
-import asyncio
 import re
 from dataclasses import dataclass
 
@@ -9,7 +8,6 @@ from filterd.mail.address import AddressError, parse_path
 _PATH = re.compile(r'\s*<(?P<path>(?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>(?P<parameters>(?:\s+\S+)*)\s*')
 _SOURCE_ROUTE = re.compile(r"@[^:]*:")
 _PARAMETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:=[^\x00-\x20=\x7f]+)?")
-_END = b"\r\n.\r\n"
 
 
 class CommandError(Exception):
@@ -74,27 +72,3 @@ def parse_mail_parameters(parameters: tuple[bytes, ...]) -> MailParameters:
         elif not (key == b"BODY" and value in (b"7BIT", b"8BITMIME")) and not (key == b"AUTH" and value):
             raise CommandError("555 5.5.4 Unsupported option")
     return MailParameters(size, smtputf8)
-
-
-async def read_content(reader: asyncio.StreamReader, limit: int) -> bytes | None:
-    """The message after DATA, up to CRLF.CRLF and nothing else that looks like it, transparency dots removed.
-
-    None where it is larger than `limit` octets; it has been read to its end all the same.
-    Raises IncompleteReadError where the client goes away.
-    """
-    content, end, too_large = bytearray(), b"\r\n", False
-    while end != _END:
-        try:
-            piece = await reader.readuntil(_END[2:])
-        except asyncio.LimitOverrunError as error:
-            piece = await reader.readexactly(error.consumed)
-        end = (end + piece[-len(_END) :])[-len(_END) :]
-        too_large = too_large or len(content) + len(piece) > limit + len(_END[2:])
-        if too_large:
-            content.clear()
-        else:
-            content += piece
-    if too_large:
-        return None
-    # RFC 5321 4.5.2: the first of two dots that begin a line goes. The line end ahead of the message is not part of it.
-    return bytes(b"\r\n" + content[:-3]).replace(b"\r\n.", b"\r\n")[2:]

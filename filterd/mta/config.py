@@ -1,9 +1,14 @@
 """How the bundled MTA is set up."""
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
+
+from filterd.mail.domain import Domain, DomainError
+from filterd.wire.access_policy import Answer
 
 
 class DefaultAction(StrEnum):
@@ -15,36 +20,91 @@ class DefaultAction(StrEnum):
     QUARANTINE = "quarantine"  #: taken, and put on hold
 
 
-#: Names and passwords, or who can tell whether a name and a password belong together.
+class Service(StrEnum):
+    """What an address is for."""
+
+    SMTP = "smtp"  #: as on port 25: anybody may come, with mail for our own domains
+    SUBMISSION = "submission"  #: as on port 587: our users, who log in after STARTTLS (RFC 6409)
+    SUBMISSIONS = "submissions"  #: as on port 465: the same, within TLS from the first octet (RFC 8314)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where clients come. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    service: Service = Service.SMTP
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    """One milter: its socket, and what is other than for all (None: as for all). `version` is the highest offered."""
+
+    socket: str
+    default_action: DefaultAction | None = None
+    version: int = 6
+    connect_timeout: float | None = None
+    command_timeout: float | None = None
+    content_timeout: float | None = None
+
+
+_PROBLEM = Answer(451, "4.3.5 Server configuration problem")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyService:
+    """One policy service. `default_action` stands for its answer when it gives none."""
+
+    socket: str
+    timeout: float | None = None
+    default_action: Answer = _PROBLEM
+
+
+#: Names and passwords, or who can tell whether a name and a password belong together; may take its time.
 Users = Mapping[str, str] | Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class MtaConfig:
-    """The bundled MTA's settings.
+    """The bundled MTA's settings. Times are seconds, sizes octets.
 
     `maildir` is the folder that holds one Maildir for every recipient. `queue` is the folder of mail on its way; by
     default it is within `maildir`. `retry_first` and `retry_most` bound the time between two tries, which grows with
-    the mail's age. `milters` are asked in this order,
-    and about each recipient the `policy_services` before them. `port` 0 takes a free one. `xclient` lets clients on
-    loopback pretend to be others. Times are seconds, and `message_size_limit` is octets.
+    the mail's age. `milters` are asked in this order, and about each recipient the `policy_services` before them.
+
+    Mail for other `domains` is taken from clients that logged in or come from `networks`; where no domains are named,
+    all are ours. `xclient` lets clients on loopback pretend to be others, and `auth_without_tls` lets them log in as if
+    they had TLS. `error_limit` is how many errors a session may have without a mail, `auth_failure_limit` how often an
+    address may fail to log in within `auth_failure_span`.
     """
 
     hostname: str
     maildir: Path
-    milters: tuple[str, ...] = ()
+    milters: tuple[str | Milter, ...] = ()
     users: Users = field(default_factory=dict)
-    host: str = "127.0.0.1"
-    port: int = 0
+    listeners: tuple[Listener, ...] = (Listener(),)
+    tls: ssl.SSLContext | None = None
+    auth_without_tls: bool = True
+    domains: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
     default_action: DefaultAction | str = DefaultAction.TEMPFAIL
     xclient: bool = True
     message_size_limit: int = 50 << 20
     recipient_limit: int = 1000
+    error_limit: int = 20
+    connection_limit: int = 100
+    client_connection_limit: int = 50
+    auth_failure_limit: int = 10
+    auth_failure_span: float = 600.0
     smtp_timeout: float = 300.0
     milter_connect_timeout: float = 30.0
     milter_command_timeout: float = 30.0
     milter_content_timeout: float = 300.0
-    policy_services: tuple[str, ...] = ()
+    policy_services: tuple[str | PolicyService, ...] = ()
     policy_timeout: float = 100.0
     policy_retry_delay: float = 1.0
     queue: Path | None = None
@@ -56,3 +116,21 @@ class MtaConfig:
     def queue_folder(self) -> Path:
         """Where the queue is."""
         return self.maildir / ".queue" if self.queue is None else self.queue
+
+    def is_ours(self, address: bytes) -> bool:
+        """Whether mail for the address ends here. One without a domain is ours (postmaster, RFC 5321 4.1.1.3)."""
+        _, at, domain = address.rpartition(b"@")
+        if not at or not self.domains:
+            return True
+        try:
+            return Domain.parse(domain).name in self.domains
+        except DomainError:
+            return False
+
+    def is_trusted(self, client_address: str) -> bool:
+        """Whether the client may send to others without logging in."""
+        try:
+            address = ip_address(client_address)
+        except ValueError:
+            return False
+        return any(address in network for network in self.networks)

@@ -16,7 +16,7 @@ class MilterChain:
     """The milters of one session, in their order."""
 
     def __init__(self, config: MtaConfig, macro: MacroValue) -> None:
-        self._clients = [MilterClient(socket, config, macro) for socket in config.milters]
+        self._clients = [MilterClient(milter, config, macro) for milter in config.milters]
 
     async def ask(self, command: Packet) -> Judgement:
         """Tell all of a command until one decides."""

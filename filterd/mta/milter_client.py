@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from filterd.mail.endpoint import Endpoint
-from filterd.mta.config import DefaultAction, MtaConfig
+from filterd.mta.config import DefaultAction, Milter, MtaConfig
 from filterd.mta.judgement import DISCARD, GO_ON, Judgement, Kind, hold, refusal, refuse
 from filterd.mta.mail_object import MailObject, apply_edits
 from filterd.wire.milter import (
@@ -46,7 +46,7 @@ _log = logging.getLogger("filterd.mta")
 #: The value of a macro, named without braces; None where it has none now.
 MacroValue = Callable[[str], bytes | None]
 
-_OFFER = Negotiate(6, Action(0x1FF), Protocol(0x1FFFFF))
+_ACTIONS, _PROTOCOL = Action(0x1FF), Protocol(0x1FFFFF)
 _FLUSH_AT = 1 << 16
 _MAX_EDITS = 20_000
 
@@ -84,16 +84,21 @@ class MilterClient:
     Every command's method gives the judgement; it never raises for what the milter does.
     """
 
-    def __init__(self, socket: str, config: MtaConfig, macro: MacroValue) -> None:
-        self._socket = socket
-        self._config = config
+    def __init__(self, milter: str | Milter, config: MtaConfig, macro: MacroValue) -> None:
+        milter = Milter(milter) if isinstance(milter, str) else milter
+        self._socket = milter.socket
+        self._offer = Negotiate(milter.version, _ACTIONS, _PROTOCOL & VERSIONS[milter.version])
+        self._connect_timeout = _or(milter.connect_timeout, config.milter_connect_timeout)
+        self._command_timeout = _or(milter.command_timeout, config.milter_command_timeout)
+        self._content_timeout = _or(milter.content_timeout, config.milter_content_timeout)
+        self._message_size_limit = config.message_size_limit
         self._macro = macro
-        self._default = _DEFAULT_JUDGEMENTS[DefaultAction(config.default_action)]
+        self._default = _DEFAULT_JUDGEMENTS[DefaultAction(milter.default_action or config.default_action)]
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._replies: AsyncIterator[Packet] | None = None
         self._unsent = bytearray()
-        self._timeout = config.milter_command_timeout
+        self._timeout = self._command_timeout
         self._version_knows = Protocol(0)
         self._protocol = Protocol(0)
         self._actions = Action(0)
@@ -106,7 +111,7 @@ class MilterClient:
     async def connect(self, command: Connect) -> Judgement:
         """Open the socket, negotiate, and tell of the client."""
         try:
-            async with asyncio.timeout(self._config.milter_connect_timeout):
+            async with asyncio.timeout(self._connect_timeout):
                 await self._open()
             await self._negotiate()
         except (OSError, TimeoutError, EOFError, ProtocolError) as error:
@@ -136,7 +141,7 @@ class MilterClient:
             return self._standing, mail
         if self._message_judged:
             return GO_ON, mail
-        self._timeout = self._config.milter_content_timeout
+        self._timeout = self._content_timeout
         try:
             judgement, edits = await self._content(mail)
             if judgement.kind is Kind.GO_ON and edits:
@@ -144,7 +149,7 @@ class MilterClient:
         except (OSError, TimeoutError, EOFError, ProtocolError) as error:
             return self._gone(error), mail
         finally:
-            self._timeout = self._config.milter_command_timeout
+            self._timeout = self._command_timeout
         return judgement, mail
 
     def abort(self) -> None:
@@ -182,14 +187,14 @@ class MilterClient:
         self._replies = self._read(self._reader)
 
     async def _negotiate(self) -> None:
-        self._unsent += encode(_OFFER)
+        self._unsent += encode(self._offer)
         await self._flush()
         choice = await self._reply()
         if not isinstance(choice, Negotiate):
             raise ProtocolError("the negotiation was not answered")
-        if choice.version > _OFFER.version or choice.version < min(VERSIONS):
+        if choice.version > self._offer.version or choice.version < min(VERSIONS):
             raise ProtocolError(f"the filter speaks version {choice.version}")
-        if choice.actions | _OFFER.actions != _OFFER.actions:
+        if choice.actions | self._offer.actions != self._offer.actions:
             raise ProtocolError("the filter wants actions that were not offered")
         self._version_knows = VERSIONS[choice.version]
         self._actions, self._protocol = choice.actions, choice.protocol & self._version_knows
@@ -233,7 +238,7 @@ class MilterClient:
             if type(reply) in EDITS:
                 edits.append(reply)
                 size += len(reply.content) if isinstance(reply, ReplaceBody) else 0
-                if len(edits) > _MAX_EDITS or size > self._config.message_size_limit:
+                if len(edits) > _MAX_EDITS or size > self._message_size_limit:
                     raise ProtocolError("too many edits, or too large a body")
             elif not isinstance(reply, Progress):
                 return self._final(command, reply), edits
@@ -286,6 +291,10 @@ class MilterClient:
             for packet in decoder.feed(received):
                 yield packet
         raise EOFError("the filter closed the connection")
+
+
+def _or(own: float | None, general: float) -> float:
+    return general if own is None else own
 
 
 def _content_commands(mail: MailObject, protocol: Protocol) -> Iterator[Packet]:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 from filterd.mail.endpoint import Endpoint
 from filterd.mail.header import Field
-from filterd.mta.config import MtaConfig
+from filterd.mta.config import MtaConfig, PolicyService
 from filterd.mta.judgement import DISCARD, GO_ON, Judgement, Kind, hold, refuse
 from filterd.wire.access_policy import AccessPolicyError, Action, Answer, Request, encode_request, read_answer
 
 _LONGEST = 16_384  # octets of an answer
 # Postfix's smtpd_policy_service_try_limit: a connection that was left open may have been closed meanwhile.
 _TRIES = 2
-_AWAY = Answer(451, "4.3.5 Server configuration problem")
 _STATUS = re.compile(r"[245](?P<status>\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+(?P<text>.*))?")
 _FIELD = re.compile(r"(?P<name>[!-9;-~]+):(?P<value>.*)")
 
@@ -74,23 +73,26 @@ class PolicyClients:
 class _Service:
     """One service: a connection that is opened when it is needed, and kept."""
 
-    def __init__(self, address: str, config: MtaConfig) -> None:
-        self._address = address
-        self._config = config
+    def __init__(self, service: str | PolicyService, config: MtaConfig) -> None:
+        service = PolicyService(service) if isinstance(service, str) else service
+        self._address = service.socket
+        self._timeout = config.policy_timeout if service.timeout is None else service.timeout
+        self._away = service.default_action
+        self._retry_delay = config.policy_retry_delay
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, request: Request) -> Answer:
         for attempt in range(_TRIES):
             if attempt:
-                await asyncio.sleep(self._config.policy_retry_delay)
+                await asyncio.sleep(self._retry_delay)
             try:
-                async with asyncio.timeout(self._config.policy_timeout):
+                async with asyncio.timeout(self._timeout):
                     return await self._exchange(request)
             except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError, AccessPolicyError) as error:
                 self.close()
                 logging.getLogger(__name__).warning("policy service %s: %s", self._address, error or "no answer")
-        return _AWAY
+        return self._away
 
     def close(self) -> None:
         if self._writer is not None:

@@ -5,15 +5,23 @@ A neighbour of the daemon, not a part of it: it meets filterd over the milter's 
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from filterd.mail.endpoint import Endpoint
-from filterd.mta.config import DefaultAction, MtaConfig
+from filterd.mta.auth import Gate
+from filterd.mta.client_identity import ClientIdentity, TlsIdentity
+from filterd.mta.config import DefaultAction, Listener, MtaConfig, Service
+from filterd.mta.connection import READ_AT_ONCE, Connection
 from filterd.mta.deliver import Maildirs
 from filterd.mta.queue import Queue
 from filterd.mta.queue_runner import QueueRunner
+from filterd.mta.session import SmtpSession
 from filterd.mta.smtp_dialogue import SmtpDialogue
+
+_GRACE = 30.0  # seconds for the commands that are under way, when it stops
 
 
 class BundledMta:
@@ -24,43 +32,106 @@ class BundledMta:
 
     def __init__(self, config: MtaConfig) -> None:
         DefaultAction(config.default_action)
-        for socket in (*config.milters, *config.policy_services):
-            Endpoint.parse(socket)
+        for each in (*config.milters, *config.policy_services):
+            Endpoint.parse(each if isinstance(each, str) else each.socket)
+        if config.tls is None and any(each.service is not Service.SMTP for each in config.listeners):
+            raise ValueError("submission goes with TLS")
         self.config = config
         self.queue = Queue(config.queue_folder)
         self._runner = QueueRunner(self.queue, config, Maildirs(config.maildir, config.hostname))
-        self._dialogues: set[SmtpDialogue] = set()
-        self._server: asyncio.Server | None = None
+        self._gate = Gate(config.users, config.auth_failure_limit, config.auth_failure_span)
+        self._runs = False
+        self._servers: list[asyncio.Server] = []
+        self._open: dict[asyncio.Task[None], tuple[str, SmtpDialogue]] = {}
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Where it listens, each with its port."""
+        assert self._servers, "not started"
+        ports = (int(server.sockets[0].getsockname()[1]) for server in self._servers)
+        return tuple(replace(each, port=port) for each, port in zip(self.config.listeners, ports, strict=True))
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        assert self._server is not None, "not started"
-        return int(self._server.sockets[0].getsockname()[1])
+        """The port that it listens on first."""
+        return self.listeners[0].port
 
     async def start(self) -> None:
         """Bring on its way what is in the queue, and listen. Raises OSError where that cannot be."""
-        loop = asyncio.get_running_loop()
         self.config.maildir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._runner.start()
+        self._runs = True
         try:
-            self._server = await loop.create_server(self._dialogue, self.config.host, self.config.port)
+            for listener in self.config.listeners:
+                self._servers.append(await self._listen(listener))
         except OSError:
-            await self._runner.stop()
+            await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Listen no more, and close what is open; a mail that was answered with 250 is on the disk."""
-        if self._server is None:
+        """Listen no more, and end what is open; a mail that was answered with 250 is on the disk."""
+        if not self._runs:
             return
-        self._server.close()
-        ending = [each.end() for each in tuple(self._dialogues)]
-        await asyncio.gather(*(each for each in ending if each is not None), return_exceptions=True)
-        await self._server.wait_closed()
+        self._runs = False
+        for server in self._servers:
+            server.close()
+        for task, (_, dialogue) in self._open.items():
+            if not dialogue.end():
+                task.cancel()
+        if self._open:
+            _, late = await asyncio.wait(self._open, timeout=_GRACE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self._runner.stop()
 
-    def _dialogue(self) -> SmtpDialogue:
-        return SmtpDialogue(self.config, self._runner, self._dialogues)
+    async def _listen(self, listener: Listener) -> asyncio.Server:
+        async def _come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve(listener.service, Connection(reader, writer, self.config.smtp_timeout))
+
+        encrypted = listener.service is Service.SUBMISSIONS
+        try:
+            return await asyncio.start_server(
+                _come,
+                listener.host,
+                listener.port,
+                limit=READ_AT_ONCE,
+                ssl=self.config.tls if encrypted else None,
+                ssl_handshake_timeout=self.config.smtp_timeout if encrypted else None,
+            )
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {listener}: {error.strerror}") from None
+
+    async def _serve(self, service: Service, connection: Connection) -> None:
+        """One connection, whatever becomes of it."""
+        address, port = connection.name("peername")
+        tls = None if connection.tls is None else TlsIdentity.of(connection.tls)
+        client = replace(ClientIdentity.of_peer(address, port), tls=tls)
+        session = SmtpSession(self.config, self._runner, client, connection.name("sockname"))
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if (refusal := self._too_many(address)) is not None:
+                await connection.reply(refusal.encode())
+                return
+            dialogue = SmtpDialogue(self.config, service, connection, session, self._gate)
+            self._open[task] = address, dialogue
+            await dialogue.run()
+        except (EOFError, OSError):
+            pass  # the client has gone
+        finally:
+            session.close()
+            await connection.close()
+            self._open.pop(task, None)
+
+    def _too_many(self, address: str) -> str | None:
+        """The refusal of a connection that is one too many, as in Postfix."""
+        host = self.config.hostname
+        if len(self._open) >= self.config.connection_limit:
+            return f"421 4.3.2 {host} Error: too many connections"
+        if Counter(other for other, _ in self._open.values())[address] >= self.config.client_connection_limit:
+            return f"421 4.7.0 {host} Error: too many connections from {address}"
+        return None
 
 
 @contextmanager

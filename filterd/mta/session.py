@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass, replace
 
 from filterd.mail.header import Field
-from filterd.mta.client_identity import ClientIdentity
+from filterd.mta.client_identity import ClientIdentity, TlsIdentity
 from filterd.mta.commands import MailParameters, PathCommand
 from filterd.mta.config import MtaConfig
-from filterd.mta.judgement import GO_ON, Judgement, Kind
+from filterd.mta.connection import check_lines
+from filterd.mta.judgement import GO_ON, Judgement, Kind, refuse
 from filterd.mta.mail_object import ContentError, MailObject, parse_content
 from filterd.mta.milter_chain import MilterChain
 from filterd.mta.policy_client import PolicyClients
@@ -90,7 +91,9 @@ class SmtpSession:
 
     async def rcpt(self, path: PathCommand) -> Judgement:
         assert self.transaction is not None
-        judgement = await self._ask_policy_services(self.transaction, path)
+        judgement = self._may_relay(path)
+        if judgement.kind is Kind.GO_ON:
+            judgement = await self._ask_policy_services(self.transaction, path)
         command = Rcpt(path.written, path.parameters)
         if judgement.kind is Kind.GO_ON:
             judgement = await self._judge(self.transaction, path, command)
@@ -138,6 +141,12 @@ class SmtpSession:
         """The client has proved who it is."""
         self.client = replace(self.client, login=login, mechanism=mechanism)
 
+    def start_tls(self, tls: TlsIdentity) -> None:
+        """The client speaks TLS from now on, and all that it said before is forgotten (RFC 3207 4.2)."""
+        self._milters.abort()
+        self.reset()
+        self.client = replace(self.client, helo=None, esmtp=False, login=None, mechanism=None, tls=tls)
+
     def pretend(self, client: ClientIdentity) -> None:
         """Begin anew as another client, with new connections to the milters."""
         self.close()
@@ -147,6 +156,14 @@ class SmtpSession:
     def close(self) -> None:
         self._milters.quit()
         self._policy_services.close()
+
+    def _may_relay(self, path: PathCommand) -> Judgement:
+        """Whether the client may send to this recipient, who may be somebody else's."""
+        client = self.client
+        if client.login is not None or self._config.is_trusted(client.address) or self._config.is_ours(path.address):
+            return GO_ON
+        # As Postfix.
+        return refuse(f"554 5.7.1 {path.written.decode('utf-8', 'replace')}: Relay access denied")
 
     async def _ask_policy_services(self, transaction: MailTransaction, path: PathCommand) -> Judgement:
         if transaction.discard:
@@ -174,6 +191,9 @@ class SmtpSession:
             reverse_client_name=client.reverse_name,
             instance=transaction.instance,
             sasl_method=client.mechanism or "",
+            encryption_protocol=client.tls.version if client.tls else "",
+            encryption_cipher=client.tls.cipher if client.tls else "",
+            encryption_keysize=client.tls.bits if client.tls else 0,
             sasl_username=client.login or "",
             size=transaction.parameters.size,
             client_port=client.port,
@@ -205,12 +225,8 @@ class SmtpSession:
         self._asked = self._refused = None
 
     def _mail_object(self, transaction: MailTransaction, content: bytes) -> MailObject:
-        if content.count(b"\r\n") != content.count(b"\n") or content.count(b"\n") != content.count(b"\r"):
-            # RFC 5321 2.3.8. To mend it would be to guess where the client saw lines: SMTP smuggling lives on that.
-            # 521 ends the connection, so that what follows is not taken for commands.
-            raise ContentError("521 5.5.2 A bare <CR> or <LF> is no line end")
-        if b"\0" in content:
-            raise ContentError("550 5.6.0 The message has NUL characters")
+        if (problem := check_lines(content)) is not None:
+            raise ContentError(problem)
         fields, body = parse_content(content)
         if sum(each.key == b"received" for each in fields) > _MAX_HOPS:
             raise ContentError("554 5.4.6 Too many hops")
@@ -256,6 +272,12 @@ class SmtpSession:
                 text = client.mechanism
             case "auth_authen":
                 text = client.login
+            case "tls_version" if client.tls is not None:
+                text = client.tls.version
+            case "cipher" if client.tls is not None:
+                text = client.tls.cipher
+            case "cipher_bits" if client.tls is not None:
+                text = str(client.tls.bits)
             case "i":
                 text = None if transaction is None else transaction.queue_id
             # As Postfix: an address that is refused has resolved to an error, its status and its text.

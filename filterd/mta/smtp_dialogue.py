@@ -1,160 +1,237 @@
-"""One SMTP connection's dialogue: commands in, replies out (RFC 5321).
+"""One SMTP connection's dialogue: which command may come when, and what is replied (RFC 5321).
 
-aiosmtpd reads the commands and does AUTH; what it does to paths, parameters and content is replaced, as it changes them
-(it upper-cases parameters and keeps bare line feeds). What a command means is `session`'s to say.
+What a command means is `session`'s to say, and what a line is `connection`'s.
 """
 
-import collections
-import hmac
+import asyncio
 import logging
-import re
-from collections.abc import Awaitable
-from typing import Any, AnyStr
+from collections.abc import Awaitable, Callable
 
-from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword, Session
-
-from filterd.mta.client_identity import XCLIENT_ATTRIBUTES, ClientIdentity, XclientError, is_loopback
-from filterd.mta.commands import CommandError, parse_mail_parameters, parse_path_command, read_content
-from filterd.mta.config import MtaConfig, Users
+from filterd.mta.auth import MECHANISMS, AuthAbortedError, AuthError, Gate, exchange
+from filterd.mta.client_identity import XCLIENT_ATTRIBUTES, TlsIdentity, XclientError, is_loopback
+from filterd.mta.commands import CommandError, parse_mail_parameters, parse_path_command
+from filterd.mta.config import MtaConfig, Service
+from filterd.mta.connection import Connection, RefusedLineError
 from filterd.mta.judgement import Judgement, Kind
 from filterd.mta.mail_object import ContentError
-from filterd.mta.queue_runner import QueueRunner
 from filterd.mta.session import SmtpSession
 
 _log = logging.getLogger("filterd.mta")
 _MAX_AUTH_FAILURES = 3
-_MAX_COMMAND = 12288
-_NEVER = 86400.0
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TOO_MANY_FAILURES = "421 4.7.0 Error: too many failed logins"
+# As Postfix: so many commands that lead to no mail, and each further one is an error.
+_MAX_IDLE_COMMANDS = 100
+_IDLE_COMMANDS = frozenset({"HELO", "EHLO", "RSET", "NOOP", "VRFY", "XCLIENT"})
+# What browsers say that were talked into writing to us.
+_FOREIGN = frozenset({"GET", "POST", "PUT", "CONNECT"})
+
+_Command = Callable[[str], Awaitable[None]]
 
 
-class _Session(Session):
-    login_data: Any = None  # aiosmtpd sets it, and warns of it as deprecated
+class SmtpDialogue:
+    """One SMTP connection, from its greeting to its end."""
 
-
-class SmtpDialogue(SMTP):
-    """One SMTP connection."""
-
-    # What the reader holds at most without a line end; the content may have longer lines.
-    line_length_limit = 1 << 16
-    # RFC 4954 4: an AUTH line may have 12288 octets.
-    command_size_limit = _MAX_COMMAND
-
-    def __init__(self, config: MtaConfig, queue: QueueRunner, open_dialogues: set["SmtpDialogue"]) -> None:
-        super().__init__(
-            object(),
-            data_size_limit=config.message_size_limit,
-            enable_SMTPUTF8=True,
-            hostname=config.hostname,
-            ident="ESMTP filterd",
-            timeout=config.smtp_timeout,
-            auth_require_tls=False,  # it listens on loopback
-            authenticator=self._authenticate_user,
-        )
-        self.command_size_limits = collections.defaultdict(lambda: _MAX_COMMAND)
+    def __init__(
+        self, config: MtaConfig, service: Service, connection: Connection, session: SmtpSession, gate: Gate
+    ) -> None:
         self._config = config
-        self._queue = queue
-        self._open_dialogues = open_dialogues
-        self._greeting: str | None = None
+        self._service = service
+        self._connection = connection
+        self._session = session
+        self._gate = gate
+        self._may_pretend = config.xclient and is_loopback(connection.name("peername")[0])
+        self._over = False
+        self._errors = 0
+        self._idle_commands = 0
         self._auth_failures = 0
-        self._smtp: SmtpSession
-        self._smtp_methods = _Commands(
-            {
-                "HELO": self._helo,
-                "EHLO": self._ehlo,
-                "AUTH": self._auth,
-                "XCLIENT": self._xclient,
-                "MAIL": self._mail,
-                "RCPT": self._rcpt,
-                "DATA": self._data,
-                "RSET": self._rset,
-                "VRFY": self._vrfy,
-                "NOOP": self.smtp_NOOP,
-                "QUIT": self._quit,
-            },
-            self._unknown,
-        )
+        self._commands: dict[str, _Command] = {
+            "HELO": self._helo,
+            "EHLO": self._ehlo,
+            "STARTTLS": self._starttls,
+            "AUTH": self._auth,
+            "XCLIENT": self._xclient,
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data,
+            "RSET": self._rset,
+            "VRFY": self._vrfy,
+            "NOOP": self._noop,
+            "QUIT": self._quit,
+        }
 
-    def _create_session(self) -> Session:
-        return _Session(self.loop)
-
-    async def _handle_client(self) -> None:
-        self._open_dialogues.add(self)
-        peer, local = self._writer.get_extra_info("peername"), self._writer.get_extra_info("sockname")
-        self._may_pretend = self._config.xclient and is_loopback(peer[0])
-        self._smtp = SmtpSession(self._config, self._queue, ClientIdentity.of_peer(*peer[:2]), local[:2])
+    async def run(self) -> None:
+        """Talk until it is over. Raises EOFError or OSError where the client ends it without a word."""
         try:
-            self._greeting = self._greet(await self._smtp.connect())
-            await super()._handle_client()
-        finally:
-            self._open_dialogues.discard(self)
-            self._smtp.close()
+            await self._reply(self._greeting(await self._session.connect()))
+            while not self._over:
+                await self._next()
+        except TimeoutError:
+            await self._reply(f"421 4.4.2 {self._config.hostname} Error: timeout exceeded")
+        except asyncio.CancelledError:
+            await self._reply(f"421 4.3.2 {self._config.hostname} Service shutting down")
 
-    def _greet(self, judgement: Judgement) -> str:
+    def end(self) -> bool:
+        """End with the command that is under way, whose reply the client shall have; False where there is none."""
+        self._over = True
+        return not self._connection.reads
+
+    async def _next(self) -> None:
+        try:
+            line = await self._connection.line()
+        except RefusedLineError as error:
+            await self._reply(str(error))
+        else:
+            try:
+                await self._obey(line.decode("utf-8", "surrogateescape"))
+            except (EOFError, OSError):
+                raise
+            except Exception:  # noqa: BLE001 - no client goes without a reply
+                # A fault of ours: say so without details.
+                _log.exception("SMTP session")
+                self._session.reset()
+                await self._reply("451 4.3.0 Internal error")
+        if self._errors >= self._config.error_limit and not self._over:
+            await self._reply(f"421 4.7.0 {self._config.hostname} Error: too many errors")
+
+    async def _obey(self, line: str) -> None:
+        word, _, argument = line.partition(" ")
+        verb = word.upper()
+        if not word:
+            await self._reply("500 5.5.2 Error: bad syntax")
+        elif verb in _FOREIGN:
+            await self._reply("521 5.5.1 Error: this is no web server")
+        elif verb not in self._known():
+            await self._unknown(verb)
+        else:
+            if verb in _IDLE_COMMANDS:
+                self._idle_commands += 1
+                self._errors += self._idle_commands > _MAX_IDLE_COMMANDS
+            await self._commands[verb](argument.strip(" "))
+
+    def _known(self) -> set[str]:
+        hidden = {"AUTH": not self._config.users, "STARTTLS": self._config.tls is None}
+        return {verb for verb in self._commands if not hidden.get(verb)}
+
+    async def _reply(self, text: str | bytes) -> None:
+        """Reply. 421 ends the connection (RFC 5321 3.8), and 521 as in Postfix."""
+        reply = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+        self._over |= reply.startswith((b"421", b"521"))
+        self._errors += reply.startswith((b"4", b"5"))
+        await self._connection.reply(reply)
+
+    def _greeting(self, judgement: Judgement) -> str:
         if judgement.hangs_up:
-            return f"421 {self.hostname} Service unavailable - try again later"
+            return f"421 {self._config.hostname} Service unavailable - try again later"
         if judgement.permanent:
-            return f"554 {self.hostname} ESMTP not accepting connections"
+            return f"554 {self._config.hostname} ESMTP not accepting connections"
         # A temporary refusal is said at MAIL, by the milter's standing judgement.
-        return f"220 {self.hostname} ESMTP filterd"
+        return f"220 {self._config.hostname} ESMTP filterd"
 
-    async def push(self, status: AnyStr) -> None:
-        """Write a reply. 421 ends the connection (RFC 5321 3.8), and 521 as in Postfix."""
-        reply = status.encode() if isinstance(status, str) else bytes(status)
-        if self._greeting is not None:
-            # aiosmtpd greets with 220 whatever the milters said.
-            reply, self._greeting = self._greeting.encode(), None
-        await super().push(reply)
-        if reply.startswith((b"421", b"521")):
-            self.end()
-
-    async def handle_exception(self, error: Exception) -> str:
-        """A fault of ours: say so without details."""
-        _log.error("SMTP session", exc_info=error)
-        return "451 4.3.0 Internal error"
-
-    def end(self) -> Awaitable[None] | None:
-        """Close the connection; the client may try again. Gives what ends when all is tidied up."""
-        if self.transport is not None:
-            self.transport.close()
-        return self._handler_coroutine
-
-    async def _helo(self, name: str | None) -> None:
+    async def _helo(self, name: str) -> None:
         """HELO (RFC 5321 4.1.1.1)."""
         await self._hello(name, esmtp=False)
 
-    async def _ehlo(self, name: str | None) -> None:
+    async def _ehlo(self, name: str) -> None:
         """EHLO."""
         await self._hello(name, esmtp=True)
 
-    async def _hello(self, name: str | None, esmtp: bool) -> None:
-        if not name or _CONTROL.search(name):
-            await self.push(f"501 5.5.4 Syntax: {'EHLO' if esmtp else 'HELO'} hostname")
+    async def _hello(self, name: str, esmtp: bool) -> None:
+        if not name:
+            await self._reply(f"501 5.5.4 Syntax: {'EHLO' if esmtp else 'HELO'} hostname")
             return
-        judgement = await self._smtp.helo(name, esmtp)
-        assert self.session is not None
-        self.session.host_name, self.session.extended_smtp = name, esmtp
+        judgement = await self._session.helo(name, esmtp)
         # As Sendmail and Postfix: any other refusal is said at MAIL.
         if judgement.hangs_up:
-            await self.push(judgement.text)
+            await self._reply(judgement.text)
             return
-        lines = [self.hostname]
-        if esmtp:
-            lines += ["PIPELINING", f"SIZE {self._config.message_size_limit}"]
-            lines += ["AUTH PLAIN LOGIN"] if self._config.users else []
-            lines += [f"XCLIENT {XCLIENT_ATTRIBUTES}"] if self._may_pretend else []
-            lines += ["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"]
+        lines = [self._config.hostname, *(self._extensions() if esmtp else ())]
         *first, last = lines
-        await self.push("\r\n".join([*(f"250-{line}" for line in first), f"250 {last}"]))
+        await self._reply("\r\n".join([*(f"250-{line}" for line in first), f"250 {last}"]))
 
-    async def _mail(self, argument: str | None) -> None:
-        """MAIL (RFC 5321 4.1.1.2)."""
-        if await self.check_helo_needed("EHLO"):
+    def _extensions(self) -> list[str]:
+        lines = ["PIPELINING", f"SIZE {self._config.message_size_limit}"]
+        lines += ["STARTTLS"] if self._config.tls is not None and self._connection.tls is None else []
+        lines += [f"AUTH {' '.join(MECHANISMS)}"] if self._config.users and self._may_log_in() else []
+        lines += [f"XCLIENT {XCLIENT_ATTRIBUTES}"] if self._may_pretend else []
+        return [*lines, "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"]
+
+    def _may_log_in(self) -> bool:
+        """Nobody's password goes through a network as it is (RFC 4954 4)."""
+        on_loopback = self._config.auth_without_tls and is_loopback(self._connection.name("peername")[0])
+        return self._connection.tls is not None or on_loopback
+
+    async def _starttls(self, argument: str) -> None:
+        """STARTTLS (RFC 3207): all that was said before is forgotten."""
+        assert self._config.tls is not None, "hidden without"
+        if argument:
+            await self._reply("501 5.5.4 Syntax: STARTTLS")
+        elif self._connection.tls is not None:
+            await self._reply("554 5.5.1 Error: TLS already active")
+        else:
+            self._session.start_tls(TlsIdentity.of(await self._connection.start_tls(self._config.tls)))
+
+    async def _auth(self, argument: str) -> None:
+        """AUTH (RFC 4954 4)."""
+        client = self._session.client
+        mechanism, _, initial = argument.partition(" ")
+        if not client.esmtp:
+            await self._reply("503 5.5.1 Error: send EHLO first")
+        elif self._session.transaction is not None:
+            await self._reply("503 5.5.1 Error: MAIL transaction in progress")
+        elif not self._may_log_in():
+            await self._reply("538 5.7.11 Encryption required for requested authentication mechanism")
+        elif client.login is not None:
+            await self._reply("503 5.5.1 Error: already authenticated")
+        elif self._gate.closed_to(client.address):
+            await self._reply(_TOO_MANY_FAILURES)
+        elif mechanism.upper() not in MECHANISMS:
+            await self._reply("504 5.5.4 Error: the mechanisms are PLAIN and LOGIN")
+        else:
+            await self._log_in(mechanism.upper(), initial.encode("utf-8", "surrogateescape"))
+
+    async def _log_in(self, mechanism: str, initial: bytes) -> None:
+        client = self._session.client
+        try:
+            given = await exchange(mechanism, initial, self._challenge)
+        except AuthAbortedError:
+            await self._reply("501 5.7.0 Authentication aborted")
             return
-        if self._smtp.transaction is not None:
-            await self.push("503 5.5.1 Error: nested MAIL command")
+        except (AuthError, RefusedLineError) as error:
+            await self._reply(f"501 5.5.2 Error: {error}" if isinstance(error, AuthError) else str(error))
+            return
+        if await self._gate.lets_in(client.address, given):
+            self._session.authenticate(given.login, mechanism)
+            await self._reply("235 2.7.0 Authentication successful")
+            return
+        self._auth_failures += 1
+        _log.warning("login of %r from %s failed", given.login, client.address)
+        many = self._auth_failures >= _MAX_AUTH_FAILURES
+        await self._reply(_TOO_MANY_FAILURES if many else "535 5.7.8 Error: authentication failed")
+
+    async def _challenge(self, question: bytes) -> bytes:
+        await self._reply(b"334 " + question)
+        return await self._connection.line()
+
+    async def _xclient(self, argument: str) -> None:
+        """XCLIENT: go on as another client, from the greeting."""
+        if not self._may_pretend:
+            await self._reply("550 5.7.0 Error: insufficient authorization")
+            return
+        if self._session.transaction is not None:
+            await self._reply("503 5.5.1 Error: MAIL transaction in progress")
             return
         try:
+            client = self._session.client.pretending(argument)
+        except XclientError as error:
+            await self._reply(str(error))
+            return
+        self._session.pretend(client)
+        await self._reply(self._greeting(await self._session.connect()))
+
+    async def _mail(self, argument: str) -> None:
+        """MAIL (RFC 5321 4.1.1.2)."""
+        try:
+            self._may_send()
             path = parse_path_command(argument, "FROM", allow_null=True)
             parameters = parse_mail_parameters(path.parameters)
             if parameters.size > self._config.message_size_limit:
@@ -162,15 +239,26 @@ class SmtpDialogue(SMTP):
             if not path.written.isascii() and not parameters.smtputf8:
                 raise CommandError("553 5.6.7 The address needs SMTPUTF8")
         except CommandError as error:
-            await self.push(str(error))
+            await self._reply(str(error))
             return
-        await self._push_judgement(await self._smtp.mail(path, parameters), "250 2.1.0 Ok")
+        await self._reply_judgement(await self._session.mail(path, parameters), "250 2.1.0 Ok")
 
-    async def _rcpt(self, argument: str | None) -> None:
+    def _may_send(self) -> None:
+        client = self._session.client
+        if client.helo is None:
+            raise CommandError("503 5.5.1 Error: send HELO/EHLO first")
+        if self._session.transaction is not None:
+            raise CommandError("503 5.5.1 Error: nested MAIL command")
+        if self._service is not Service.SMTP and client.login is None:
+            # RFC 6409 4.3, RFC 3207 4
+            encrypted = self._may_log_in()
+            raise CommandError(f"530 5.7.0 {'Authentication required' if encrypted else 'Issue STARTTLS first'}")
+
+    async def _rcpt(self, argument: str) -> None:
         """RCPT (RFC 5321 4.1.1.3)."""
-        transaction = self._smtp.transaction
+        transaction = self._session.transaction
         if transaction is None:
-            await self.push("503 5.5.1 Error: need MAIL command")
+            await self._reply("503 5.5.1 Error: need MAIL command")
             return
         try:
             path = parse_path_command(argument, "TO", allow_null=False)
@@ -181,124 +269,65 @@ class SmtpDialogue(SMTP):
             if len(transaction.recipients) >= self._config.recipient_limit:
                 raise CommandError("452 4.5.3 Error: too many recipients")
         except CommandError as error:
-            await self.push(str(error))
+            await self._reply(str(error))
             return
-        await self._push_judgement(await self._smtp.rcpt(path), "250 2.1.5 Ok")
+        await self._reply_judgement(await self._session.rcpt(path), "250 2.1.5 Ok")
 
-    async def _data(self, argument: str | None) -> None:
+    async def _data(self, argument: str) -> None:
         """DATA (RFC 5321 4.1.1.4)."""
-        transaction = self._smtp.transaction
+        transaction = self._session.transaction
         if transaction is None or not transaction.recipients:
-            await self.push("503 5.5.1 Error: need RCPT command")
+            await self._reply("503 5.5.1 Error: need RCPT command")
             return
         if argument:
-            await self.push("501 5.5.4 Syntax: DATA")
+            await self._reply("501 5.5.4 Syntax: DATA")
             return
-        judgement = await self._smtp.data()
+        judgement = await self._session.data()
         if judgement.kind is not Kind.GO_ON:
-            await self.push(judgement.text)
+            await self._reply(judgement.text)
             return
-        await self.push("354 End data with <CR><LF>.<CR><LF>")
-        content = await read_content(self._reader, self._config.message_size_limit)
+        await self._reply("354 End data with <CR><LF>.<CR><LF>")
+        content = await self._connection.content(self._config.message_size_limit)
         if content is None:
-            self._smtp.reset()
-            await self.push("552 5.3.4 Message size exceeds fixed limit")
+            self._session.reset()
+            await self._reply("552 5.3.4 Message size exceeds fixed limit")
             return
-        # Now the client waits for us, and the milters have their own time.
-        self._reset_timeout(_NEVER)
         try:
-            judgement = await self._smtp.content(content)
+            judgement = await self._session.content(content)
         except ContentError as error:
-            await self.push(str(error))
+            await self._reply(str(error))
         except OSError as error:
-            _log.error("queue: %s", error)
-            await self.push("451 4.3.0 The mail could not be stored")
+            _log.error("the mail could not be stored: %s", error)
+            await self._reply("451 4.3.0 The mail could not be stored")
         else:
-            await self._push_judgement(judgement, f"250 2.0.0 Ok: queued as {transaction.queue_id}")
-        finally:
-            self._reset_timeout()
+            await self._reply_judgement(judgement, f"250 2.0.0 Ok: queued as {transaction.queue_id}")
+            if judgement.kind is Kind.GO_ON:
+                self._errors = self._idle_commands = 0
 
-    async def _rset(self, argument: str | None) -> None:
+    async def _rset(self, argument: str) -> None:
         """RSET (RFC 5321 4.1.1.5)."""
-        self._smtp.reset()
-        await self.push("250 2.0.0 Ok")
+        self._session.reset()
+        await self._reply("250 2.0.0 Ok")
 
-    async def _quit(self, argument: str | None) -> None:
-        """QUIT (RFC 5321 4.1.1.10)."""
-        await self.push("221 2.0.0 Bye")
-        self.end()
-
-    async def _vrfy(self, argument: str | None) -> None:
+    async def _vrfy(self, argument: str) -> None:
         """VRFY tells nothing (RFC 5321 7.3)."""
-        await self.push("252 2.0.0 Cannot VRFY user")
+        await self._reply("252 2.0.0 Cannot VRFY user")
 
-    async def _auth(self, argument: str | None) -> None:
-        """AUTH (RFC 4954 4); `_authenticate_user` is asked for PLAIN and LOGIN alike."""
-        if self._smtp.transaction is not None:
-            await self.push("503 5.5.1 Error: MAIL transaction in progress")
-        elif not self._config.users:
-            await self._unknown("AUTH")
-        else:
-            mechanism, space, initial = (argument or "").partition(" ")
-            await self.smtp_AUTH(mechanism.upper() + space + initial)
+    async def _noop(self, argument: str) -> None:
+        """NOOP (RFC 5321 4.1.1.9)."""
+        await self._reply("250 2.0.0 Ok")
 
-    async def _xclient(self, argument: str | None) -> None:
-        """XCLIENT: go on as another client, from the greeting."""
-        if not self._may_pretend:
-            await self.push("550 5.7.0 Error: insufficient authorization")
-            return
-        if self._smtp.transaction is not None:
-            await self.push("503 5.5.1 Error: MAIL transaction in progress")
-            return
-        try:
-            client = self._smtp.client.pretending(argument or "")
-        except XclientError as error:
-            await self.push(str(error))
-            return
-        self._smtp.pretend(client)
-        assert self.session is not None
-        self.session.host_name, self.session.authenticated = client.helo, bool(client.login)
-        await self.push(self._greet(await self._smtp.connect()))
+    async def _quit(self, argument: str) -> None:
+        """QUIT (RFC 5321 4.1.1.10)."""
+        self._over = True
+        await self._reply("221 2.0.0 Bye")
 
     async def _unknown(self, command: str) -> None:
         # As Postfix: milters hear the word alone.
-        judgement = await self._smtp.unknown(command.encode().replace(b"\0", b"?"))
+        judgement = await self._session.unknown(command.encode("utf-8", "surrogateescape"))
         # As Postfix: only a temporary refusal replaces our own.
         temporary = judgement.kind is Kind.REFUSE and not judgement.permanent
-        await self.push(judgement.text if temporary else b"500 5.5.2 Error: command not recognized")
+        await self._reply(judgement.text if temporary else "500 5.5.2 Error: command not recognized")
 
-    async def _push_judgement(self, judgement: Judgement, ok: str) -> None:
-        await self.push(judgement.text if judgement.kind is Kind.REFUSE else ok.encode())
-
-    def _authenticate_user(self, _server: Any, _session: Any, _envelope: Any, mechanism: str, proof: Any) -> AuthResult:
-        assert isinstance(proof, LoginPassword)
-        login, password = proof.login.decode("utf-8", "replace"), proof.password.decode("utf-8", "replace")
-        if not _is_user(self._config.users, login, password):
-            self._auth_failures += 1
-            many = self._auth_failures >= _MAX_AUTH_FAILURES
-            message = "421 4.7.0 Too many failures" if many else "535 5.7.8 Authentication credentials invalid"
-            return AuthResult(success=False, handled=False, message=message)
-        self._smtp.authenticate(login, mechanism)
-        return AuthResult(success=True, auth_data=proof)
-
-
-class _Commands(dict[str, Any]):
-    """The commands, and for any other word the one that answers it: aiosmtpd offers no hook for these."""
-
-    def __init__(self, methods: dict[str, Any], unknown: Any) -> None:
-        super().__init__(methods)
-        self._unknown = unknown
-
-    def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command) or (lambda _argument: self._unknown(command))
-
-
-def _is_user(users: Users, login: str, password: str) -> bool:
-    if not login.isprintable():
-        return False
-    if callable(users):
-        return users(login, password)
-    known = users.get(login)
-    # Compared in constant time, for unknown users too.
-    same = hmac.compare_digest((known if known is not None else password + "x").encode(), password.encode())
-    return same and known is not None
+    async def _reply_judgement(self, judgement: Judgement, ok: str) -> None:
+        await self._reply(judgement.text if judgement.kind is Kind.REFUSE else ok)

@@ -14,12 +14,12 @@ from filterd.policy.nodes import Document, Path
 from filterd.policy.schema import PolicyFile, RuleEntry
 
 
-def schema_errors(document: Document, error: ValidationError) -> list[PolicyError]:
-    """All that the schema finds wrong with a document."""
+def schema_errors(document: Document, error: ValidationError, root: type[BaseModel] = PolicyFile) -> list[PolicyError]:
+    """All that the schema, whose outermost section is `root`, finds wrong with a document."""
     wrong = error.errors()
     # pydantic counts only good items: a list whose one item is wrong is not too short besides.
     wrong = [each for each in wrong if each["type"] != "too_short" or not _has_within(wrong, each["loc"])]
-    return [_schema_error(document, each) for each in wrong]
+    return [_schema_error(document, each, root) for each in wrong]
 
 
 def sound_parts(
@@ -43,17 +43,17 @@ def _has_within(errors: list[ErrorDetails], location: tuple[int | str, ...]) -> 
     return any(each["loc"][: len(location)] == location != each["loc"] for each in errors)
 
 
-def _schema_error(document: Document, error: ErrorDetails) -> PolicyError:
+def _schema_error(document: Document, error: ErrorDetails, root: type[BaseModel]) -> PolicyError:
     path = _known_path(document, error)
     match error["type"]:
         case "extra_forbidden":
-            key, allowed = str(error["loc"][-1]), _keys_at(error["loc"][:-1])
+            key, allowed = str(error["loc"][-1]), _keys_at(root, error["loc"][:-1])
             near = difflib.get_close_matches(key, allowed, 1, 0.6)
             hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
             problem = f"there is no key {key} here; {hint}"
         case "missing":
             problem = f"the key {error['loc'][-1]} is missing"
-        case "literal_error":
+        case "literal_error" | "enum":
             expected = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
             problem = _not_possible(str(error.get("input")), expected)
         case "value_error":
@@ -98,8 +98,8 @@ def _known_path(document: Document, error: ErrorDetails) -> Path:
     return path
 
 
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    models: list[type[BaseModel]] = [PolicyFile]
+def _keys_at(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    models: list[type[BaseModel]] = [root]
     for part in location:
         fields = next((each.model_fields for each in models if part in each.model_fields), None)
         if fields is not None:

@@ -19,13 +19,13 @@ _RUN = [sys.executable, "-c", "from filterd.cli.mta import command; command()"]
 def test_it_takes_mail_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     users = tmp_path / "users"
     users.write_text("# who may\n\nalice:secret:with colon\n", encoding="utf-8")
-    arguments = ["--listen", "127.0.0.1:0", "--maildir", str(tmp_path / "mail"), "--user-file", str(users)]
+    arguments = ["--listen", "127.0.0.1:0", "--maildir", str(tmp_path / "mail"), "--users", str(users)]
     process = subprocess.Popen(
         [*_RUN, *arguments, "--hostname", "mx.example.net"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
-        found = re.match(r"listening on 127\.0\.0\.1:(\d+), delivering into ", process.stdout.readline())
+        found = re.match(r"listening on 127\.0\.0\.1:(\d+) \(smtp\), delivering into ", process.stdout.readline())
         assert found is not None
         with smtplib.SMTP("127.0.0.1", int(found[1])) as client:
             client.login("alice", "secret:with colon")

@@ -433,4 +433,4 @@ def test_stopping_closes_what_is_open(tmp_path: Path) -> None:
         writer.close()
         return rest
 
-    assert asyncio.run(_run()) == b""
+    assert asyncio.run(_run()) == b"421 4.3.2 mx.example.net Service shutting down\r\n"
