@@ -44,7 +44,7 @@ $(BIN)/pip: | packages
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --use-pep517 --editable '.[mta]'
+	$(BIN)/pip install --quiet --use-pep517 --editable .
 	touch $@
 
 .venv/installed-dev: pyproject.toml | $(BIN)/pip

@@ -33,6 +33,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._timeout = timeout
+        self._lost = False
         self._beneath: asyncio.StreamWriter | None = None
         #: Whether it is the client's turn.
         self.reads = False
@@ -92,9 +93,15 @@ class Connection:
         protocol = asyncio.StreamReaderProtocol(reader)
         # Nothing is awaited between the reply and the new protocol, or the client's first octets would go to the old.
         self._writer.write(b"220 2.0.0 Ready to start TLS\r\n")
-        transport = await loop.start_tls(
-            self._writer.transport, protocol, context, server_side=True, ssl_handshake_timeout=self._timeout
-        )
+        try:
+            transport = await loop.start_tls(
+                self._writer.transport, protocol, context, server_side=True, ssl_handshake_timeout=self._timeout
+            )
+        except OSError:
+            # The writer is told no more what becomes of it.
+            self._writer.transport.abort()
+            self._lost = True
+            raise
         assert transport is not None
         protocol.connection_made(transport)
         # A writer that nobody holds closes its transport, which is the one beneath TLS.
@@ -105,6 +112,8 @@ class Connection:
 
     async def close(self) -> None:
         """End it; what was written is sent first, if the client takes it."""
+        if self._lost:
+            return
         self._writer.close()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(self._timeout):

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 
 # 16 MiB and some 0.2 s for each guess (OWASP's least for scrypt).
 _LOG_N, _R, _P = 14, 8, 5
+# What a file may ask for: four times as much memory, ten times as much time.
 _MAX_MEMORY = 64 << 20
+_MAX_WORK = 10 * (_R * _P << _LOG_N)
 _HASH = re.compile(
     r"\$scrypt\$ln=(?P<ln>[0-9]{1,2}),r=(?P<r>[0-9]{1,2}),p=(?P<p>[0-9]{1,2})"
     r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<key>[A-Za-z0-9+/]{22,86})"
@@ -76,9 +78,10 @@ def hash_password(password: str) -> str:
 
 def _is_hash(text: str) -> bool:
     found = _HASH.fullmatch(text)
-    if found is None or not 1 <= int(found["ln"]) <= 20 or not int(found["r"]) or not int(found["p"]):
+    if found is None:
         return False
-    if 128 * int(found["r"]) << int(found["ln"]) > _MAX_MEMORY // 2:
+    n, r, p = 1 << int(found["ln"]), int(found["r"]), int(found["p"])
+    if n < 2 or not r or not p or 128 * n * r > _MAX_MEMORY or n * r * p > _MAX_WORK:
         return False
     try:
         return bool(_octets(found["salt"]) and _octets(found["key"]))
@@ -96,7 +99,7 @@ def _matches(hashed: str, password: str) -> bool:
 
 def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int, length: int) -> bytes:
     octets = password.encode("utf-8", "surrogateescape")
-    return hashlib.scrypt(octets, salt=salt, n=1 << log_n, r=r, p=p, maxmem=_MAX_MEMORY, dklen=length)
+    return hashlib.scrypt(octets, salt=salt, n=1 << log_n, r=r, p=p, maxmem=2 * _MAX_MEMORY, dklen=length)
 
 
 def _base64(octets: bytes) -> str:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from filterd.cli.mta import command
+from filterd.mta.users import hash_password
 
 _RUN = [sys.executable, "-c", "from filterd.cli.mta import command; command()"]
 
@@ -18,7 +19,7 @@ _RUN = [sys.executable, "-c", "from filterd.cli.mta import command; command()"]
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_takes_mail_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     users = tmp_path / "users"
-    users.write_text("# who may\n\nalice:secret:with colon\n", encoding="utf-8")
+    users.write_text(f"# who may\n\nalice:{hash_password('secret:with colon')}\n", encoding="utf-8")
     arguments = ["--listen", "127.0.0.1:0", "--maildir", str(tmp_path / "mail"), "--users", str(users)]
     process = subprocess.Popen(
         [*_RUN, *arguments, "--hostname", "mx.example.net"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -21,7 +21,7 @@ flags = script.get("flags", {})
 log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 MACROS = ["i", "j", "_", "v", "{daemon_name}", "{daemon_addr}", "{auth_type}", "{auth_authen}", "{mail_addr}",
           "{mail_host}", "{mail_mailer}", "{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}", "{client_addr}",
-          "{client_port}", "{client_name}", "{client_ptr}", "{daemon_port}"]  # fmt: skip
+          "{client_port}", "{client_name}", "{client_ptr}", "{daemon_port}", "{tls_version}", "{cipher}", "{cipher_bits}"]  # fmt: skip
 
 
 class Scripted(Milter.Base):

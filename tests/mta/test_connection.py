@@ -1,4 +1,4 @@
-"""What ends a message, wherever the stream is cut."""
+"""What ends a message, wherever the stream is cut, and when it is waited for no more."""
 
 import asyncio
 from typing import cast
@@ -53,3 +53,14 @@ def test_content_that_is_too_large_is_read_to_its_end(lines: list[bytes], limit:
 def test_a_client_that_goes_away_before_the_end_has_sent_nothing() -> None:
     with pytest.raises(asyncio.IncompleteReadError):
         _read(b"half a mess", [], 1000, 64)
+
+
+@pytest.mark.parametrize("begun", [b"", b"half a mess"])
+def test_a_message_that_does_not_come_on_is_given_up(begun: bytes) -> None:
+    async def _go() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(begun)
+        await Connection(reader, cast(asyncio.StreamWriter, None), 0.05).content(1000)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(_go())
