@@ -18,8 +18,10 @@ test: lint servers ## everything that must hold
 	@[ "$$(id -u)" = 0 ] || sudo true
 	$(BIN)/pytest -n auto
 
-fuzz: install-test ## look for input that breaks a rule: other inputs each time, a hundred times as many
+SECONDS := 60
+fuzz: .venv/installed-fuzz ## look for input that breaks a promise: hypothesis, then atheris for SECONDS (60) a parser
 	$(BIN)/pytest -n auto -m hypothesis --hypothesis-profile=fuzz
+	$(BIN)/python tests/fuzz/explore.py --seconds $(SECONDS)
 
 lint: install-test ## style and types
 	$(BIN)/ruff format --check .
@@ -51,6 +53,10 @@ $(BIN)/pip: | packages
 	$(BIN)/pip install --quiet --use-pep517 --editable '.[dev]'
 	touch .venv/installed $@
 
+.venv/installed-fuzz: .venv/installed-dev
+	$(BIN)/pip install --quiet --use-pep517 --editable '.[dev,fuzz]'
+	touch $@
+
 clean: ## remove all that these targets made in this folder
-	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
 	find . -name __pycache__ -prune -exec rm -rf {} +
