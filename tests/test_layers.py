@@ -19,7 +19,7 @@ LAYERS = (
     {"backend"},
     {"engine"},
     {"frontend", "mta"},
-    {"daemon", "demo"},
+    {"daemon", "demo", "postfix"},
     {"cli"},
     {"__main__"},
 )

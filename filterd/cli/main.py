@@ -9,6 +9,8 @@ COMMANDS = {
     "run": "The daemon: judge mail for an MTA.",
     "reload": "Have the daemon load its policy anew; what became of it.",
     "status": "How the daemon goes: workers, policy, what it has counted.",
+    "attach": "Have Postfix ask filterd: shows what changes, asks, checks.",
+    "detach": "Have Postfix no longer ask filterd.",
     "check": "Validate a policy; show when its rules run and what they cost.",
     "schema": "Print the JSON Schema of policies, for editors.",
     "limits": "What the limits of a policy have counted.",
