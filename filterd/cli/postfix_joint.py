@@ -1,8 +1,8 @@
-"""What `attach` and `detach` share: the options, the diff, the question, and carrying out."""
+"""What `attach` and `detach` share: the options, the diff, the question, and carrying it out."""
 
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,23 +11,24 @@ import click
 from filterd.backend.policy_files import load_server
 from filterd.cli.misuse import MisuseError
 from filterd.policy.errors import PolicyErrors
+from filterd.policy.explain import printable_text
 from filterd.policy.schema import Server
-from filterd.postfix.attached import restore, texts
-from filterd.postfix.plan import Change
-from filterd.postfix.postconf import FILES, PostfixError, change, check, scratch
+from filterd.postfix.attached import Attached, install, remember, remembered, texts
+from filterd.postfix.postconf import FILES, PostfixError, complaints
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-POLICY = Path("/etc/filterd/policy.yaml")
+_POLICY = Path("/etc/filterd/policy.yaml")
+_WIDTH = 79
 
 
 def of_postfix(command: Command) -> Command:
     """The options -c and -p."""
     folder = click.option(
-        "-c", "--config", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-        help="Postfix's configuration directory.  [default: Postfix's own]",
+        "-c", "--config", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+        help="Postfix's configuration folder; by default the machine's.",
     )  # fmt: skip
     policy = click.option(
-        "-p", "--policy", type=click.Path(dir_okay=False, path_type=Path), default=POLICY, show_default=True,
+        "-p", "--policy", type=click.Path(dir_okay=False, path_type=Path), default=_POLICY, show_default=True,
         help="The policy that filterd runs: it says where filterd listens.",
     )  # fmt: skip
     return folder(policy(command))
@@ -48,37 +49,34 @@ def server_of(policy: Path) -> Server:
         raise MisuseError(str(errors)) from None
 
 
-def carried_out(folder: Path, changes: Sequence[Change], *, dry_run: bool, yes: bool) -> bool:
-    """Show the exact diff, ask, change, and have Postfix check it; what it does not like is undone.
+def carry_out(
+    folder: Path, now: Mapping[str, str], target: Mapping[str, str], record: Attached, order: Sequence[str] = FILES
+) -> None:
+    """Make `target` of the files, in this order, and have Postfix check it; what it does not like is undone.
 
-    Returns whether it was changed. Ends the program with 1 where the answer is no. Raises PostfixError.
+    `now` is what was shown, `record` what is known of the files if this is interrupted. Raises PostfixError.
     """
-    before = texts(folder)
-    with scratch(str(folder)) as copy:
-        change(copy, changes)
-        after = texts(copy)
-    show(folder, before, after)
-    if not agreed(dry_run=dry_run, yes=yes):
-        return False
-    try:
-        change(folder, changes)
-        complaint = check(folder)
-    except PostfixError as error:
-        complaint = str(error)
-    if complaint:
-        restore(folder, before)
-        raise PostfixError(f"postfix check complains, so all is as it was:\n{complaint}")
-    return True
+    if texts(folder) != now:
+        raise PostfixError(f"{folder} was changed meanwhile; nothing was done")
+    known, earlier = complaints(folder), remembered(folder)
+    remember(folder, record)
+    install(folder, target, order)
+    new = [line for line in complaints(folder) if line not in known]
+    if new:
+        install(folder, now, order[::-1])
+        remember(folder, earlier)
+        raise PostfixError("\n".join(["Postfix does not like it, so all is as it was:", *new]))
 
 
-def show(folder: Path, before: dict[str, str], after: dict[str, str]) -> None:
+def show(folder: Path, before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """What changes in which file, as diff(1) has it."""
     for name in FILES:
-        old, new = (each[name].encode(errors="surrogateescape").decode(errors="replace") for each in (before, after))
+        old, new = (each[name].replace("\t", "    ").split("\n") for each in (before, after))
         path = str(folder / name)
-        for line in difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, lineterm=""):
+        for line in difflib.unified_diff(old, new, path, path, lineterm=""):
             colour = {"+": "green", "-": "red"}.get(line[:1])
-            click.echo(click.style(line, fg=colour) if colour else line)
+            click.secho(printable_text(line), fg=colour)
+    click.echo("")
 
 
 def agreed(*, dry_run: bool, yes: bool) -> bool:
@@ -88,3 +86,14 @@ def agreed(*, dry_run: bool, yes: bool) -> bool:
     if not yes and not click.confirm("Change it so?"):
         sys.exit(1)
     return True
+
+
+def say(text: str, indent: str = "") -> None:
+    """A paragraph for a person, as wide as a terminal."""
+    click.echo(click.wrap_text(printable_text(text), _WIDTH, indent, indent))
+
+
+def done(folder: Path | None) -> None:
+    """How Postfix comes to know."""
+    option = "" if folder is None else f" -c {folder}"
+    click.echo(f"Done. Postfix goes by it after `postfix{option} reload`.")

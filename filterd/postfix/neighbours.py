@@ -6,7 +6,7 @@ A filter is known by the name in its socket's path or by the port of its package
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from filterd.postfix.config import Config, milters, policy_services
+from filterd.postfix.config import RESTRICTIONS, Config, milters, policy_services
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,7 @@ def in_place(config: Config) -> Iterator[tuple[Neighbour, str]]:
     """The neighbours of a configuration, each with its address, once."""
     told = set()
     for service in (None, *config.listening()):
-        lists = [config.value(f"smtpd_{each}_restrictions", service)
-                 for each in ("client", "helo", "sender", "relay", "recipient", "data", "end_of_data")]  # fmt: skip
-        asked = [address for each in lists for address in policy_services(each)]
+        asked = [address for name in RESTRICTIONS for address in policy_services(config.value(name, service))]
         for address in (*(each.address for each in milters(config.value("smtpd_milters", service))), *asked):
             found = neighbour(address)
             if found is not None and address not in told:

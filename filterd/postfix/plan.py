@@ -5,20 +5,32 @@ with its timeouts, and `postconf` can put it into a line of master.cf, which tak
 milter: it judges mail as the client sent it, before another changes what the sender signed.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from filterd.mail.endpoint import Endpoint
 from filterd.policy.schema import Server
-from filterd.postfix.config import Config, Service, items, milters, policy_services, same
+from filterd.postfix.config import RESTRICTIONS, Config, Service, items, milters, policy_services, same
 
 PARAMETER = "filterd_milter"
-_REFERENCE = f"${PARAMETER}"
-_LISTS = ("smtpd_milters", "non_smtpd_milters")
-_RESTRICTIONS = "smtpd_recipient_restrictions"
+#: How the lists of milters name it.
+REFERENCE = f"${PARAMETER}"
+MILTER_LISTS = ("smtpd_milters", "non_smtpd_milters")
+#: Default actions that let mail wait: accept would let it pass unjudged, reject lose it.
+PATIENT = ("tempfail", "shutdown")
+#: What Postfix must grant at least, in seconds: `dns.deadline` is at most 24, `spamd.timeout` 120.
+TIMES = {"command_timeout": 30, "content_timeout": 300}
+#: The macros that filterd reads: the login; what became of a recipient; the queue id.
+MACROS = {
+    "milter_helo_macros": ("{tls_version}",),
+    "milter_mail_macros": ("{auth_authen}",),
+    "milter_rcpt_macros": ("{rcpt_mailer}", "{rcpt_host}"),
+    "milter_end_of_data_macros": ("i",),
+}
+_RECIPIENTS = "smtpd_recipient_restrictions"
 _ENDS = ("permit", "reject", "defer", "defer_if_permit", "defer_if_reject")
-# What Postfix must grant at least, in seconds: `dns.deadline` is at most 24, spamd.timeout 120.
-_TIMES = {"command_timeout": 30, "content_timeout": 300}
+_REFERS = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\((\w+)\))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,66 +82,111 @@ def shut_out(server: Server, config: Config) -> list[tuple[str, str]]:
 
 def attach(config: Config, place: Ours) -> list[Change]:
     """What has to change; nothing where filterd is attached already."""
-    return [*_milter(config, place.milter), *_policy_service(config, place.policy_service)]
+    changes: list[Change] = []
+    if place.milter is not None:
+        lists = [*_milter_lists(config, place.milter), *_given_back(config, place.milter)]
+        changes = [*_entry(config, place.milter, lists), *lists, *_macros(config)]
+    if place.policy_service is not None:
+        changes += _policy_service(config, place.policy_service)
+    return changes
 
 
-def _milter(config: Config, address: str | None) -> Iterator[Change]:
-    if address is None:
-        return
+def _milter_lists(config: Config, address: str) -> Iterator[Change]:
     queue = config.value("queue_directory")
-    sites: list[tuple[Service | None, str]] = [(None, name) for name in _LISTS]
-    sites += [(each, "smtpd_milters") for each in config.listening() if each.overrides.get("smtpd_milters")]
-    changes = []
+    sites: list[tuple[Service | None, str]] = [(None, name) for name in MILTER_LISTS]
+    sites += [(each, "smtpd_milters") for each in config.listening() if not config.takes_back(each)]
     for service, name in sites:
-        found = milters(config.value(name, service))
-        if not any(same(each.address, address, queue) for each in found):
-            written = (config.written if service is None else service.overrides).get(name)
-            if service is None and "$smtpd_milters" in (written or ""):
-                continue  # it follows the other
-            # In master.cf no white space may stand; in main.cf both part the items.
-            between = ", " if service is None else ","
-            after = between.join([_REFERENCE, *([written] if written else [])])
-            changes.append(Change(service.id if service else "", name, written, after))
-    wanted = _entry(config, address)
-    if config.written.get(PARAMETER) != wanted and (changes or PARAMETER in config.written):
-        yield Change("", PARAMETER, config.written.get(PARAMETER), wanted)
-    yield from changes
+        written = _written(config, service).get(name)
+        # An empty list in master.cf says that nobody is asked there, and is heeded.
+        if service is not None and not written:
+            continue
+        # A list that names another one follows it.
+        if {REFERENCE, "$smtpd_milters"} & set(items(written or "")):
+            continue
+        if not any(same(each.address, address, queue) for each in milters(config.value(name, service))):
+            yield _change(service, name, written, [REFERENCE, *items(written or "")])
 
 
-def _entry(config: Config, address: str) -> str:
+def _given_back(config: Config, address: str) -> Iterator[Change]:
+    """What a content filter gives back was judged before, and comes from 127.0.0.1 now, as if it were ours to sign."""
+    queue = config.value("queue_directory")
+    for service in config.listening():
+        if not config.takes_back(service) or not config.asks_milters(service) or "smtpd_milters" in service.overrides:
+            continue
+        found = items(config.written.get("smtpd_milters", ""))
+        others = [each for each in found if each != REFERENCE and not _is_at(each, address, queue)]
+        yield _change(service, "smtpd_milters", None, others)
+
+
+def _entry(config: Config, address: str, lists: Sequence[Change]) -> Iterator[Change]:
     """filterd among the milters: what the others are promised stays, and filterd gets what it needs."""
-    settings = []
-    # Without filterd mail waits at the sender's: accept would let it pass unjudged, reject lose it.
-    if config.value("milter_default_action") not in ("tempfail", "shutdown"):
-        settings.append("default_action=tempfail")
+    before = config.written.get(PARAMETER)
+    if before is None and not any(REFERENCE in items(each.after or "") for each in lists):
+        named = [config.written.get(name, "") for name in MILTER_LISTS]
+        named += [each.overrides.get("smtpd_milters", "") for each in config.listening()]
+        if not any(REFERENCE in items(each) for each in named):
+            return  # it was attached by hand, by its address
+    settings = [] if config.value("milter_default_action") in PATIENT else ["default_action=tempfail"]
     settings += [
         f"{name}={least}s"
-        for name, least in _TIMES.items()
+        for name, least in TIMES.items()
         if seconds(config.value(f"milter_{name}"), least) < least
     ]  # fmt: skip
-    return f"{{ {', '.join([address, *settings])} }}" if settings else address
+    after = f"{{ {', '.join([address, *settings])} }}" if settings else address
+    if after != before:
+        yield Change("", PARAMETER, before, after)
 
 
 def seconds(value: str, otherwise: float) -> float:
     """A time of Postfix's."""
     number, unit = (value[:-1], value[-1:]) if value[-1:].isalpha() else (value, "s")
     factor = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}.get(unit)
-    return int(number) * factor if number.isdigit() and factor else otherwise
+    return int(number) * factor if number.isdecimal() and factor else otherwise
 
 
-def _policy_service(config: Config, address: str | None) -> Iterator[Change]:
-    if address is None:
-        return
+def _macros(config: Config) -> Iterator[Change]:
+    for service, name, missing in missing_macros(config):
+        written = _written(config, service)[name]
+        yield _change(service, name, written, [*items(written), *missing], between=" ")
+
+
+def missing_macros(config: Config) -> Iterator[tuple[Service | None, str, list[str]]]:
+    """The lists of macros that somebody has written without one that filterd reads."""
+    for service in (None, *config.listening()):
+        for name, needed in MACROS.items():
+            if name in _written(config, service):
+                sent = items(config.value(name, service))
+                missing = [each for each in needed if each not in sent and each.strip("{}") not in sent]
+                if missing:
+                    yield service, name, missing
+
+
+def _policy_service(config: Config, address: str) -> Iterator[Change]:
     queue = config.value("queue_directory")
-    sites: list[Service | None] = [None, *(each for each in config.listening() if _RESTRICTIONS in each.overrides)]
-    for service in sites:
-        if any(same(each, address, queue) for each in policy_services(config.value(_RESTRICTIONS, service))):
+    seen = set()
+    for service, name in [(None, _RECIPIENTS), *((each, _RECIPIENTS) for each in config.listening())]:
+        if service is not None and (name not in service.overrides or config.takes_back(service)):
             continue
-        written = (config.written if service is None else service.overrides).get(_RESTRICTIONS)
+        site = _followed(config, service, name)
+        if site in seen or any(same(each, address, queue) for each in policy_services(config.value(name, service))):
+            continue
+        seen.add(site)
+        service, name = site
+        written = _written(config, service).get(name)
         found = items(written or "")
         found[_where(found) : _where(found)] = ["check_policy_service", address]
-        after = _restrictions(found, ", ") if service is None else ",".join(found)
-        yield Change(service.id if service else "", _RESTRICTIONS, written, after)
+        yield _change(service, name, written, found)
+
+
+def _followed(config: Config, service: Service | None, name: str) -> tuple[Service | None, str]:
+    """Where a list is written that is nothing but the name of another, as Postfix's own master.cf has them."""
+    for _ in config.written:
+        refers = _REFERS.fullmatch(_written(config, service).get(name, ""))
+        other = next(filter(None, refers.groups()), "") if refers else ""
+        if other not in config.written:
+            break
+        service, name = None, other
+    return service, name
 
 
 def _where(found: list[str]) -> int:
@@ -139,52 +196,63 @@ def _where(found: list[str]) -> int:
     """
     if not found or found[-1] not in _ENDS:
         return len(found)
-    if found[-1].startswith("permit"):
+    if found[-1] == "permit":
         return len(found) - 1
     behind = found.index("reject_unauth_destination") + 1 if "reject_unauth_destination" in found else 0
     permits = (index for index, word in enumerate(found) if index >= behind and word.startswith("permit"))
     return next(permits, len(found) - 1)
 
 
-def _restrictions(found: list[str], between: str) -> str:
-    """A list of restrictions, with `check_… ARGUMENT` together."""
-    text = ""
-    for index, item in enumerate(found):
-        follows = index and found[index - 1].startswith("check_")
-        text += ("" if not index else " " if follows else between) + item
-    return text
-
-
 def detach(config: Config, place: Ours) -> list[Change]:
     """What takes filterd out again, whoever put it in and whatever was changed since."""
-    changes = []
     queue = config.value("queue_directory")
+    changes = []
     for service in (None, *config.listening()):
-        written = config.written if service is None else service.overrides
-        for name in (*_LISTS, *(f"smtpd_{each}_restrictions" for each in ("recipient", "data", "end_of_data"))):
-            before = written.get(name)
-            if before is None:
-                continue
+        written = _written(config, service)
+        sites = {(service, name) for name in (*MILTER_LISTS, *RESTRICTIONS) if name in written}
+        sites |= {_followed(config, *site) for site in sites}
+        for where, name in sorted(sites, key=lambda site: (site[0] is not None, site[1])):
+            before = _written(config, where)[name]
             found = items(before)
-            kept = [item for index, item in enumerate(found) if not _names(found, index, place, queue)]
-            if kept != found:
-                between = ", " if service is None else ","
-                after = _restrictions(kept, between) if name.endswith("restrictions") else between.join(kept)
-                # Nothing is what main.cf has where nothing is set; in master.cf it says: none here.
-                gone = service is None and not kept
-                changes.append(Change(service.id if service else "", name, before, None if gone else after))
+            kept = [item for index, item in enumerate(found) if not _asks(found, index, place, queue)]
+            change = _change(where, name, before, kept)
+            # Nothing is what main.cf has where nothing is set; in master.cf it says: none here.
+            change = Change("", name, before, None) if where is None and not kept else change
+            if kept != found and change not in changes:
+                changes.append(change)
     if PARAMETER in config.written:
         changes.append(Change("", PARAMETER, config.written[PARAMETER], None))
     return changes
 
 
-def _names(found: list[str], index: int, place: Ours, queue: str) -> bool:
+def _asks(found: list[str], index: int, place: Ours, queue: str) -> bool:
     """Whether an item is filterd, or the word that asks it."""
     item = found[index]
     if item == "check_policy_service" and index + 1 < len(found):
         index += 1
     if index and found[index - 1] == "check_policy_service":
-        return place.policy_service is not None and same(milters(found[index])[0].address, place.policy_service, queue)
-    return item == _REFERENCE or (
-        place.milter is not None and any(same(each.address, place.milter, queue) for each in milters(item))
-    )
+        return place.policy_service is not None and _is_at(found[index], place.policy_service, queue)
+    return item == REFERENCE or (place.milter is not None and _is_at(item, place.milter, queue))
+
+
+def _is_at(item: str, address: str, queue: str) -> bool:
+    return any(same(each.address, address, queue) for each in milters(item))
+
+
+def _written(config: Config, service: Service | None) -> dict[str, str]:
+    return dict(config.written if service is None else service.overrides)
+
+
+def _change(
+    service: Service | None, name: str, before: str | None, after: Iterable[str], between: str = ", "
+) -> Change:
+    if service is not None:
+        return Change(service.id, name, before, ",".join(map(_compact, after)))
+    text = between.join(after)
+    return Change("", name, before, re.sub(r"\b(check_\w+), ", r"\1 ", text))
+
+
+def _compact(item: str) -> str:
+    """`postconf -P` takes no white space; a comma does the same, inside of braces, too."""
+    commas = re.sub(r"[\s,]+", ",", re.sub(r"\s*=\s*", "=", item))
+    return commas.replace("{,", "{").replace(",}", "}")

@@ -1,4 +1,7 @@
-"""Reading and changing a Postfix by its own programs, `postconf` and `postfix`; nothing else touches its files."""
+"""Reading a Postfix by its own programs, `postconf` and `postfix`, and seeing what changes would make of it.
+
+What is changed is a copy, by `postconf -e`, `-P` and `-X`; `attached` puts it in place.
+"""
 
 import os
 import shutil
@@ -11,9 +14,9 @@ from pathlib import Path
 from filterd.postfix.config import Config, Service
 from filterd.postfix.plan import Change
 
-#: The files that are changed.
+#: The files that are changed. main.cf comes first: master.cf may name what it sets.
 FILES = ("main.cf", "master.cf")
-_PATIENCE = 120.0
+_PATIENCE = 120.0  # seconds
 
 
 class PostfixError(Exception):
@@ -29,36 +32,36 @@ def read(directory: Path | None) -> Config:
     written, values = _overrides(folder, "-P"), _overrides(folder, "-Px")
     services = []
     for line in _postconf(folder, "-M").splitlines():
-        name, kind, _, _, chroot, _, _, command, *_ = line.split()
+        name, kind, _, _, chroot, _, _, command, *words = line.split()
         held = chroot == "y" or (chroot == "-" and chroot_by_default)
         key = f"{name}/{kind}"
-        services.append(Service(name, kind, held, command, written.get(key, {}), values.get(key, {})))
+        services.append(
+            Service(name, kind, held, command, tuple(words), written.get(key, {}), values.get(key, {})),
+        )
     return Config(str(folder), _settings(folder, "-n"), _settings(folder, "-x"), tuple(services))
 
 
 @contextmanager
-def scratch(folder: str) -> Iterator[Path]:
-    """A copy of the configuration, to see what changes would make of it."""
+def changed(folder: Path, changes: Sequence[Change]) -> Iterator[Path]:
+    """A copy of the configuration, changed so. Raises PostfixError."""
     with tempfile.TemporaryDirectory(prefix="filterd-postfix-") as name:
+        copy = Path(name)
         for file in FILES:
-            shutil.copy2(Path(folder) / file, name)
-        yield Path(name)
+            shutil.copyfile(folder / file, copy / file)
+        for each in changes:
+            setting = f"{each.service}/{each.name}" if each.service else each.name
+            if each.after is None:
+                _postconf(copy, "-PX" if each.service else "-X", setting)
+            else:
+                _postconf(copy, "-P" if each.service else "-e", f"{setting}={each.after}")
+        yield copy
 
 
-def change(folder: Path, changes: Sequence[Change]) -> None:
-    """Carry them out. Raises PostfixError."""
-    for each in changes:
-        name = f"{each.service}/{each.name}" if each.service else each.name
-        if each.after is None:
-            _postconf(folder, "-PX" if each.service else "-X", name)
-        else:
-            _postconf(folder, "-P" if each.service else "-e", f"{name}={each.after}")
-
-
-def check(folder: Path) -> str:
+def complaints(folder: Path) -> list[str]:
     """What `postfix check` complains of: nothing, if all is well."""
     done = _run(["postfix", "-c", str(folder), "check"])
-    return (done.stdout + done.stderr).strip() or ("" if done.returncode == 0 else f"status {done.returncode}")
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return said or ([] if done.returncode == 0 else [f"postfix check ends with {done.returncode}"])
 
 
 def _settings(folder: Path, option: str) -> dict[str, str]:

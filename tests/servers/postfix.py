@@ -124,14 +124,26 @@ class Postfix:
             if busy:
                 time.sleep(0.01)
 
-    def start(self, milters: Sequence[str], settings: Mapping[str, str], chroot: bool) -> None:
-        """Writes the configuration and starts Postfix; returns when it listens."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Postfix's own programs need, for whoever runs them by their names."""
+        return {
+            **os.environ,
+            "PATH": f"{self._programs}/usr/sbin:{os.environ['PATH']}",
+            "LD_LIBRARY_PATH": f"{self._programs}/usr/lib/postfix",
+        }
+
+    def configure(self, milters: Sequence[str], settings: Mapping[str, str], chroot: bool) -> None:
+        """Writes the configuration."""
         self._make_directories()
         main = self.main = {**self._main(milters), **settings}
         (self.config / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in main.items()))
         (self.config / "master.cf").write_text(self._master(chroot))
         # A main.cf that changed within the last second is read again until it is older.
         os.utime(self.config / "main.cf", (0, 0))
+
+    def start(self) -> None:
+        """Starts Postfix; returns when it listens."""
         # -e is a last resort, for a test run that is killed: Postfix ends by itself after so many seconds.
         self._run("usr/lib/postfix/sbin/master", "-c", self.config, "-w", "-e", "3600")
 
@@ -170,6 +182,7 @@ class Postfix:
             "command_directory": f"{programs}/usr/sbin",
             "daemon_directory": f"{programs}/usr/lib/postfix/sbin",
             "shlib_directory": f"{programs}/usr/lib/postfix",
+            "meta_directory": f"{programs}/etc/postfix",
             "import_environment": f"MAIL_CONFIG {{ {self._libraries} }}",
             "export_environment": f"MAIL_CONFIG {{ {self._libraries} }}",
             "mail_owner": OWNER,
@@ -228,13 +241,23 @@ def running(
     `settings` are other lines of main.cf. With `chroot` smtpd, cleanup and others live in the queue directory, as on
     Debian. Milters are asked by the user and group OWNER, whom their sockets must let in.
     """
+    with configured(milters=milters, settings=settings, chroot=chroot) as postfix:
+        postfix.start()
+        yield postfix
+
+
+@contextmanager
+def configured(
+    *, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None, chroot: bool = False
+) -> Iterator[Postfix]:
+    """The same, not started; if somebody starts it, it is stopped at the end."""
     programs = unpacked("postfix")
     # Short, as a Unix socket's path has 107 bytes; and open, as Postfix's processes must pass.
     directory = Path(tempfile.mkdtemp(prefix="filterd-postfix-"))
     directory.chmod(0o755)
     postfix = Postfix(programs, directory)
     try:
-        postfix.start(milters, settings or {}, chroot)
+        postfix.configure(milters, settings or {}, chroot)
         yield postfix
     finally:
         postfix.stop()
