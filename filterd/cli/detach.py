@@ -42,9 +42,7 @@ def _detach(folder: Path | None, policy: Path, *, dry_run: bool, yes: bool) -> N
         with changed(home, detach(config, ours(server_of(policy), config))) as copy:
             after = texts(copy)
         if record is not None:
-            say(
-                f"Somebody changed files in {home} since filterd was attached. Those changes stay: only filterd is taken out."
-            )
+            say(f"Somebody changed files in {home} since filterd was attached: that stays. Only filterd is taken out.")
     if after == now:
         click.echo(f"{home}: Postfix does not ask filterd")
         return

@@ -17,6 +17,7 @@ from filterd.postfix.plan import Change
 #: The files that are changed. main.cf comes first: master.cf may name what it sets.
 FILES = ("main.cf", "master.cf")
 _PATIENCE = 120.0  # seconds
+_TWICE = ": overriding earlier entry: "
 
 
 class PostfixError(Exception):
@@ -49,18 +50,25 @@ def changed(folder: Path, changes: Sequence[Change]) -> Iterator[Path]:
         for file in FILES:
             shutil.copyfile(folder / file, copy / file)
         for each in changes:
+            _settle(copy)
             setting = f"{each.service}/{each.name}" if each.service else each.name
             if each.after is None:
                 _postconf(copy, "-PX" if each.service else "-X", setting)
             else:
                 _postconf(copy, "-P" if each.service else "-e", f"{setting}={each.after}")
+        _settle(copy)
         yield copy
 
 
+def _settle(folder: Path) -> None:
+    """Postfix reads a file that changed within the last second again, until it is older."""
+    os.utime(folder / "main.cf", (0, 0))
+
+
 def complaints(folder: Path) -> list[str]:
-    """What `postfix check` complains of: nothing, if all is well."""
+    """What `postfix check` complains of: nothing, if all is well. Of settings that stand twice it always does."""
     done = _run(["postfix", "-c", str(folder), "check"])
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and _TWICE not in line]
     return said or ([] if done.returncode == 0 else [f"postfix check ends with {done.returncode}"])
 
 
@@ -81,7 +89,9 @@ def _postconf(folder: Path | None, *words: str) -> str:
     where = [] if folder is None else ["-c", str(folder)]
     done = _run(["postconf", *where, *words])
     if done.returncode != 0:
-        raise PostfixError(done.stderr.strip() or f"postconf ended with {done.returncode}")
+        said = done.stderr.splitlines()
+        wrong = [line for line in said if ": fatal: " in line or ": error: " in line] or said
+        raise PostfixError("\n".join(wrong) or f"postconf ended with {done.returncode}")
     return done.stdout
 
 

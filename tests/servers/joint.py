@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from servers.debian import as_root
+from servers.debian import as_root, run_as_root
 from servers.filterd_process import COMMAND
 from servers.milter_process import python_environment
 from servers.postfix import Postfix
@@ -17,6 +17,7 @@ class Joint:
         self.postfix = postfix
         self.main, self.master = postfix.config / "main.cf", postfix.config / "master.cf"
         self.policy = postfix.directory / "policy.yaml"
+        self.programs = postfix.directory / "bin"
         self.policy.touch()
         self.listens("milters/milter.sock")
 
@@ -31,16 +32,16 @@ class Joint:
         """Further lines of the files."""
         for file, text in ((self.main, main), (self.master, master)):
             file.write_text(f"{file.read_text()}{text}\n")
+        self.settle()
 
     def files(self) -> tuple[bytes, bytes]:
         return self.main.read_bytes(), self.master.read_bytes()
 
     def command(self, *words: str | Path) -> list[str]:
         """The words that run `filterd …` as root, for this Postfix."""
-        environment = {**self.postfix.environment, **python_environment()}
-        kept = [
-            f"{name}={environment[name]}" for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in environment
-        ]
+        environment = {**self.postfix.environment, "PYTHONPATH": python_environment()["PYTHONPATH"]}
+        environment["PATH"] = f"{self.programs}:{environment['PATH']}"
+        kept = [f"{name}={environment[name]}" for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")]
         here = ("-c", self.postfix.config, "-p", self.policy)
         return as_root(["env", *kept, sys.executable, *COMMAND, *words, *here])
 
@@ -49,4 +50,17 @@ class Joint:
         done = subprocess.run(
             self.command(*words), input=answer, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
+        self.settle()
         return done.returncode, done.stdout
+
+    def postfix_says(self, script: str) -> None:
+        """Have a shell's lines stand for postfix(1), which takes seconds to check what has just changed."""
+        self.programs.mkdir()
+        program = self.programs / "postfix"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    def settle(self) -> None:
+        """Postfix reads a file that changed within the last second again, until it is older."""
+        if self.main.exists():
+            run_as_root("touch", "-d", "@0", self.main)
