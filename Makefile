@@ -1,7 +1,7 @@
 # For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz lint format install install-test packages servers clean
+.PHONY: help demo test fuzz lint format man install install-test packages servers clean
 
 # Debian's own Python: python3-dev's headers belong to it, and pymilter is compiled against them.
 PYTHON := /usr/bin/python3
@@ -31,6 +31,11 @@ lint: install-test ## style and types
 format: install-test ## put the code into its one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+man: install-test ## write the manual and the policies' JSON Schema anew, from the code
+	$(BIN)/filterd schema > policies/schema.json
+	$(BIN)/python tools/manual.py > man/filterd.yaml.5
+	$(BIN)/python tools/man_pages.py man
 
 install: .venv/installed ## .venv with filterd, its MTA and the demo
 install-test: .venv/installed-dev ## .venv with what the tests need, too
