@@ -12,7 +12,14 @@ from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
 from filterd.daemon.listen import ListenError, listen, listen_all
 from filterd.daemon.master import Master
-from filterd.daemon.start import StartError, become, default_workers, listen_for_control, raise_file_limit
+from filterd.daemon.start import (
+    StartError,
+    become,
+    default_workers,
+    give_up_privileges,
+    listen_for_control,
+    raise_file_limit,
+)
 from filterd.daemon.worker import libmilter, live
 from filterd.engine.policy_tests import proven
 from filterd.engine.runtime import authserv_id
@@ -47,10 +54,12 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     # The folder may be another when the policy is loaded anew.
     file = file.absolute()
     log.configure(log.LogFormat(log_format))
+    # What may be read by others says so itself, as sockets do.
+    os.umask(0o077)
     try:
-        raise_file_limit()
         policy = _load(file)
         server = policy.server
+        raise_file_limit(server)
         open_store(server.state, server.state_password).close()
         listeners = listen_all(server)
         control = listen_for_control(server)
@@ -58,6 +67,7 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
         if server.engine == "libmilter":
             libmilter()
         become(server.user)
+        give_up_privileges()
     except (PolicyErrors, StoreError, ListenError, StartError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)

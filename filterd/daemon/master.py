@@ -17,13 +17,13 @@ from typing import Any
 
 from filterd.daemon import http, log
 from filterd.daemon.control import Client, Control
+from filterd.daemon.crew import Crew
 from filterd.daemon.listen import Listener, Service
 from filterd.daemon.notify import notify
 from filterd.daemon.places import Generation, Place, Worker, WorkerPlace, ended, new_generation
 from filterd.daemon.reload import Outcome, Reload, warnings
 from filterd.daemon.signals import ALL, Signals
 from filterd.daemon.status import Past, State, exposition, status
-from filterd.daemon.tally import Tally
 from filterd.daemon.worker import GO_SOON, GO_WHEN_DONE, Start, work
 from filterd.limits.state import StoreError
 from filterd.policy.errors import PolicyErrors
@@ -76,11 +76,9 @@ class Master:
         self._next: Generation | None = None
         #: who asked for the reload that is under way
         self._asked: list[Client] = []
-        #: every worker that lives, by process id
-        self._living: dict[int, Worker] = {}
-        self._leaving: set[int] = set()
         self._warnings: list[str] = []
         self._past = Past()
+        self._crew = Crew(policy.server, self._past)
         self._kill_at: float | None = None
 
     def run(self) -> int:
@@ -89,7 +87,7 @@ class Master:
         gc.collect()
         gc.freeze()
         self._warn(self._current.policy)
-        while self._kill_at is None or self._leaving:
+        while self._kill_at is None or self._crew.leaving:
             self._fill()
             readers = [self._signals.fileno(), self._ready_read, *self._control.readers()]
             ready, writable, _ = select.select(readers, self._control.writers(), [], self._patience())
@@ -101,11 +99,11 @@ class Master:
                 self._stop()
             elif signal.SIGHUP in told and self._kill_at is None:
                 self._reload(None)
+            self._crew.look_after(self._current)
             self._control.serve((*ready, *writable), self._answer)
             if self._kill_at is not None and time.monotonic() > self._kill_at:
                 self._kill_at = inf
-                for pid in self._leaving:
-                    os.kill(pid, signal.SIGKILL)
+                self._crew.hurry(signal.SIGKILL)
         log.info("stopped")
         return 0
 
@@ -119,14 +117,17 @@ class Master:
         now = time.monotonic()
         for each, place in self._places():
             if place.pid is None and place.due <= now:
-                tally = Tally()
-                place.pid = self._fork(partial(self._work, each, place, tally))
+                worker = Worker(each.number, now)
+                place.pid = self._crew.fork(partial(self._work, each, place, worker))
                 place.ready, place.began = False, now
-                self._living[place.pid] = Worker(each.number, now, tally)
+                self._crew.living[place.pid] = worker
         if self._web is not None and self._web_place.pid is None and self._web_place.due <= now:
             ours, theirs = socket.socketpair()
             web = self._web.socket
-            self._web_place.pid, self._web_place.began = self._fork(partial(self._serve_web, web, ours, theirs)), now
+            self._web_place.pid, self._web_place.began = (
+                self._crew.fork(partial(self._serve_web, web, ours, theirs)),
+                now,
+            )
             theirs.close()
             self._control.adopt(ours)
 
@@ -137,23 +138,8 @@ class Master:
             moments.append(self._web_place.due)
         if self._kill_at is not None:
             moments = [self._kill_at]
-        moment = min([*moments, self._control.until()])
+        moment = min([*moments, self._control.until(), self._crew.until()])
         return max(0.0, moment - time.monotonic()) if moment < inf else None
-
-    def _fork(self, child: Callable[[], int]) -> int:
-        # Until the child has a pipe of its own, a signal to it would be told on ours.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                status = child()
-            except BaseException as error:  # noqa: BLE001 - nothing of the master may run on in the child
-                log.fault("worker", error)
-            finally:
-                os._exit(status)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
-        return pid
 
     def _forget(self) -> None:
         """In a child: give up what is the master's alone."""
@@ -162,7 +148,7 @@ class Master:
         os.close(self._alive_write)
         os.close(self._ready_read)
 
-    def _work(self, generation: Generation, place: WorkerPlace, tally: Tally) -> int:
+    def _work(self, generation: Generation, place: WorkerPlace, worker: Worker) -> int:
         """What runs in a worker."""
         if place.processor is not None:
             os.sched_setaffinity(0, {place.processor})
@@ -174,7 +160,7 @@ class Master:
             self._web.socket.close()
         at = list(zip(self._listeners, place.seats, strict=True))
         pipes = self._alive_read, self._ready_write
-        return work(generation.policy, at, self._start, signals, tally, *pipes, self._limit)
+        return work(generation.policy, at, self._start, signals, worker.tally, worker.pulse, *pipes, self._limit)
 
     def _serve_web(self, listener: socket.socket, ours: socket.socket, theirs: socket.socket) -> int:
         """What runs in the process that serves HTTP."""
@@ -196,6 +182,7 @@ class Master:
         for _, place in self._places():
             if place.pid in pids:
                 place.ready = True
+                self._crew.began(place.pid)
         if self._next is not None and self._next.ready:
             old, self._current, self._next = self._current, self._next, None
             self._leave(old, GO_WHEN_DONE)
@@ -212,7 +199,7 @@ class Master:
 
     def _reap(self) -> None:
         for generation, place in self._places():
-            how = None if place.pid is None else self._ended(place.pid)
+            how = None if place.pid is None else self._crew.ended(place.pid)
             if how is None:
                 continue
             log.warning("worker ended", pid=place.pid, how=how, generation=generation.number)
@@ -226,14 +213,7 @@ class Master:
         if self._web_place.pid is not None and (how := ended(self._web_place.pid)):
             log.warning("the process that serves HTTP ended", pid=self._web_place.pid, how=how)
             self._put_off(self._web_place)
-        self._leaving = {pid for pid in self._leaving if self._ended(pid) is None}
-
-    def _ended(self, pid: int) -> str | None:
-        how = ended(pid)
-        worker = self._living.pop(pid, None) if how else None
-        if worker is not None:
-            self._past.take(worker.tally)
-        return how
+        self._crew.reap()
 
     def _put_off(self, place: Place) -> None:
         delay = place.put_off()
@@ -255,9 +235,8 @@ class Master:
                 self._control.answer(client, {"error": "there is no such command"})
 
     def _state(self) -> State:
-        return State(
-            self._current, self._next, self._living, frozenset(self._leaving), self._past, self._kill_at is not None
-        )
+        stopping = self._kill_at is not None
+        return State(self._current, self._next, self._crew.living, self._crew.leaving, self._past, stopping)
 
     def _reload(self, client: Client | None) -> None:
         if self._next is not None:
@@ -304,27 +283,20 @@ class Master:
 
     def _leave(self, generation: Generation, how: signal.Signals) -> None:
         for place in generation.places:
-            if place.pid is not None:
-                os.kill(place.pid, how)
-                self._leaving.add(place.pid)
-                place.pid = None
+            self._crew.let_go(place, how)
 
     def _stop(self) -> None:
         if self._kill_at is not None:
             return
         notify("STOPPING=1")
         log.info("stopping")
-        for pid in self._leaving:
-            os.kill(pid, GO_SOON)
+        self._crew.hurry(GO_SOON)
         for each in (self._current, self._next):
             if each is not None:
                 self._leave(each, GO_SOON)
         if self._asked:
             self._reloaded(Outcome.STOPPED)
-        if self._web_place.pid is not None:
-            os.kill(self._web_place.pid, signal.SIGTERM)
-            self._leaving.add(self._web_place.pid)
-            self._web_place.pid = None
+        self._crew.let_go(self._web_place, signal.SIGTERM)
         # The addresses are free at once: the MTA need not wait to learn that nobody is there.
         self._control.close()
         for listener in (*self._listeners, self._control_listener, self._web):

@@ -55,6 +55,7 @@ COUNTERS = (
     Counted(FAULTS, "Faults of filterd's own, by part.", ("part",)),
     Counted("filterd_protocol_errors", "Connections closed as the MTA did not speak the milter protocol."),
     Counted("filterd_worker_ends", "Workers that ended without being told to."),
+    Counted("filterd_workers_recycled", "Workers replaced as they hung or had grown too large.", ("reason",)),
     Counted("filterd_reloads", "Attempts to load the policy anew.", ("outcome",)),
     Counted(OVERFLOW[0], "What was not counted, for want of room."),
 )  # fmt: skip

@@ -4,9 +4,10 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from filterd.daemon.listen import Listener
+from filterd.daemon.pulse import Pulse
 from filterd.daemon.tally import Tally
 from filterd.frontend.seats import Seat, seats
 from filterd.policy.rules import Policy
@@ -61,13 +62,16 @@ class Generation:
         return all(place.ready for place in self.places)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Worker:
-    """A worker that lives. `began` is on time.monotonic()."""
+    """A worker that lives. `began` is on time.monotonic(); `first_size` is what memory it had when it was ready."""
 
     generation: int
     began: float
-    tally: Tally
+    tally: Tally = field(default_factory=Tally)
+    pulse: Pulse = field(default_factory=Pulse)
+    first_size: int = 0
+    given_up: bool = False
 
 
 def new_generation(number: int, policy: Policy, listeners: Sequence[Listener], workers: int) -> Generation:

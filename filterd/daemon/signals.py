@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 #: What a process of ours listens to, or leaves to others on purpose.
 ALL = frozenset(
-    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD},
+    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD},
 )
 
 

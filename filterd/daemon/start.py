@@ -1,18 +1,23 @@
 """What a daemon needs before its first process is forked: a user, sockets, enough open files."""
 
+import ctypes
 import os
 import pwd
 import resource
+import sys
 
 from filterd.daemon import log
 from filterd.daemon.control import control_address
 from filterd.daemon.listen import Listener, ListenError, listen
 from filterd.policy.schema import Server
 
-# What a worker may have open at once: the connections of MTAs (native_listener), and beside each a question to DNS.
-_FILES_WANTED = 1200
-# With fewer a worker does not even begin.
+# What a worker has open besides connections. With fewer than the second it does not even begin.
+_FILES_BESIDES = 200
 _FILES_NEEDED = 64
+
+# prctl(2), and the two structures of capset(2): version 3, of this process; nothing effective, permitted, inheritable.
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+_NO_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
 
 
 class StartError(Exception):
@@ -34,22 +39,40 @@ def default_workers() -> int:
     return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def raise_file_limit() -> None:
+def raise_file_limit(server: Server) -> None:
     """Let as many files be open as workers may want, if the system allows that, and warn if it does not.
 
     Raises StartError where not even one connection could be served.
     """
+    # Beside each connection of an MTA there may be a question to DNS.
+    most = 2 * server.max_connections * len((*server.milter, *server.policy_service)) + _FILES_BESIDES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    if soft == resource.RLIM_INFINITY or soft >= _FILES_WANTED:
+    if soft == resource.RLIM_INFINITY or soft >= most:
         return
     raising = "raise LimitNOFILE= of the unit, or `ulimit -n`"
     if soft < _FILES_NEEDED:
         raise StartError(f"a process may have only {soft} files open, {_FILES_NEEDED} is the least: {raising}")
-    log.warning("few files may be open at once", limit=soft, wanted=_FILES_WANTED, remedy=raising)
+    log.warning("few files may be open at once", limit=soft, wanted=most, remedy=raising)
+
+
+def give_up_privileges() -> None:
+    """Keep no capability that a unit has lent us for binding, and gain nothing by what is run (Linux).
+
+    A daemon that stays root keeps what root may do.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+    if os.geteuid() != 0:
+        failed |= libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0
+        failed |= libc.capset(*_NO_CAPABILITIES) != 0
+    if failed:
+        log.warning("the system does not let us give up privileges", error=os.strerror(ctypes.get_errno()))
 
 
 def listen_for_control(server: Server) -> Listener | None:

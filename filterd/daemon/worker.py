@@ -25,6 +25,7 @@ from filterd.backend.resolver import DnsResolver
 from filterd.backend.spamd import Spamd, SpamdAddress
 from filterd.daemon import log, metrics
 from filterd.daemon.listen import Listener, Service
+from filterd.daemon.pulse import BEAT, Pulse
 from filterd.daemon.signals import Signals
 from filterd.daemon.tally import Count, Tally
 from filterd.engine.runtime import Runtime, authserv_id
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 #: Go, at the latest after the time that the master gives.
 GO_SOON = signal.SIGTERM
 #: Go when the last connection has ended; who holds one for an hour is not waited for.
-GO_WHEN_DONE = signal.SIGUSR1
+GO_WHEN_DONE = signal.SIGUSR2
 _LONGEST = 3600.0
 
 _TICK = 0.05
@@ -137,15 +138,16 @@ def work(
     start: Start,
     signals: Signals,
     tally: Tally,
+    pulse: Pulse,
     master: int,
     ready: int,
     limit: float,
 ) -> int:
     """Judge mail until told to go; returns the exit status.
 
-    `tally` takes what is counted. `master` is the end of a pipe that becomes readable when the master is gone, `ready`
-    one to write the process id to when connections are served. `limit` is how long, in seconds, connections may take to
-    end after `GO_SOON`.
+    `tally` takes what is counted, `pulse` the signs of life. `master` is the end of a pipe that becomes readable when
+    the master is gone, `ready` one to write the process id to when connections are served. `limit` is how long, in
+    seconds, connections may take to end after `GO_SOON`.
     """
 
     def record(transcript: Transcript) -> None:
@@ -168,7 +170,7 @@ def work(
         for door, _ in doors:
             threading.Thread(target=_serve, args=(door, signals, stopped), name="door", daemon=True).start()
         os.write(ready, os.getpid().to_bytes(4, "big"))
-        return _watch(doors, stopped, signals, master, limit)
+        return _watch(doors, stopped, signals, pulse, master, limit)
 
 
 def _counting(runtime: Runtime, tally: Tally, counts: Callable[[Transcript], Iterator[Count]]) -> Runtime:
@@ -234,13 +236,15 @@ def _watch(
     doors: Sequence[tuple[Door, Reception]],
     stopped: threading.Event,
     signals: Signals,
+    pulse: Pulse,
     master: int,
     limit: float,
 ) -> int:
     watched = [signals.fileno(), master]
     going, until = False, inf
     while True:
-        woken, _, _ = select.select(watched, [], [], _TICK if going else None)
+        woken, _, _ = select.select(watched, [], [], _TICK if going else BEAT)
+        pulse.beat()
         # Taken before looking: what happens behind the look wakes the next wait.
         told = signals.take()
         # Looked at a tick after the door was closed: a connection may have been half through it.

@@ -221,6 +221,8 @@ class NativeDoor:
     def _attend(self, wanted: bool) -> None:
         """Look at the listener, if there is room for who comes, or do not."""
         with self._at_listener:
+            if self._closed and not self._attending:
+                return  # the seat may be another process's by now
             if len(self._open) >= self._most:
                 wanted = False
                 self._full, full = _nothing, self._full

@@ -70,6 +70,16 @@ class Server(Section):
         le=100_000,
         description="How many connections of the MTA each worker takes; further ones wait. For the native engine.",
     )
+    watchdog: Seconds = Field(
+        30.0,
+        ge=1.0,
+        description="A worker that shows no sign of life for so long is killed, and another takes its place.",
+    )
+    max_memory: Size = Field(
+        2**30,
+        ge=2**20,
+        description="A worker that has grown beyond this ends the mail that it has, and another takes its place.",
+    )
     on_error: Literal["defer", "accept", "reject"] = Field(
         "defer", description="What becomes of a mail that filterd itself fails to judge."
     )

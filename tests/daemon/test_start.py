@@ -22,8 +22,8 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("limits", "raised", "warnings"),
     [
-        ((1024, 1_000_000), [(1200, 1_000_000)], 0),
-        ((1024, resource.RLIM_INFINITY), [(1200, resource.RLIM_INFINITY)], 0),
+        ((1024, 1_000_000), [(2200, 1_000_000)], 0),
+        ((1024, resource.RLIM_INFINITY), [(2200, resource.RLIM_INFINITY)], 0),
         ((20_000, 20_000), [], 0),
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), [], 0),
         ((256, 256), [], 1),
@@ -40,7 +40,7 @@ def test_the_limit_of_open_files_is_raised_or_warned_of(
     set_to: list[Limits] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, to: set_to.append(to))
-    raise_file_limit()
+    raise_file_limit(Server(policy_service=("unix:/run/filterd/policy.sock",)))
 
     assert (set_to, len(warned)) == (raised, warnings)
 
@@ -49,7 +49,7 @@ def test_with_hardly_any_files_nothing_starts(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(resource, "getrlimit", lambda _: (32, 32))
 
     with pytest.raises(StartError, match="only 32 files open, 64 is the least: raise LimitNOFILE="):
-        raise_file_limit()
+        raise_file_limit(Server())
 
 
 @pytest.mark.parametrize(
