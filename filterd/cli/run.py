@@ -10,6 +10,7 @@ import click
 from filterd.backend.open_store import open_store
 from filterd.backend.policy_files import load_policy
 from filterd.daemon import log
+from filterd.daemon.inherited import inherited
 from filterd.daemon.listen import ListenError, listen, listen_all
 from filterd.daemon.master import Master
 from filterd.daemon.start import (
@@ -17,9 +18,11 @@ from filterd.daemon.start import (
     become,
     default_workers,
     give_up_privileges,
+    leave_others,
     listen_for_control,
     raise_file_limit,
 )
+from filterd.daemon.upgrade import predecessor
 from filterd.daemon.worker import libmilter, live
 from filterd.engine.policy_tests import proven
 from filterd.engine.runtime import authserv_id
@@ -48,8 +51,9 @@ from filterd.policy.rules import Policy
 def command(file: Path, workers: int | None, log_format: str) -> None:
     """Run the daemon in the foreground, logging to standard error.
 
-    A policy whose own tests fail is not used. SIGHUP loads it anew: if it has errors, the old one stays. SIGTERM lets
-    mail in flight end, and stops.
+    A policy whose own tests fail is not used. SIGHUP loads it anew: if it has errors, the old one stays. SIGUSR2 starts
+    the program anew, as it is on the disk by then: if that fails, this one stays. SIGTERM lets mail in flight end, and
+    stops.
     """
     # The folder may be another when the policy is loaded anew.
     file = file.absolute()
@@ -61,9 +65,11 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
         server = policy.server
         raise_file_limit(server)
         open_store(server.state, server.state_password).close()
-        listeners = listen_all(server)
-        control = listen_for_control(server)
-        web = listen(server.http, server.socket.group, server.socket.mode) if server.http else None
+        given = inherited(os.environ)
+        listeners = listen_all(server, given)
+        control = listen_for_control(server, given)
+        web = listen(server.http, server.socket.group, server.socket.mode, given) if server.http else None
+        leave_others(given)
         if server.engine == "libmilter":
             libmilter()
         become(server.user)
@@ -84,7 +90,8 @@ def command(file: Path, workers: int | None, log_format: str) -> None:
     if server.state is None and count > 1 and any(policy.limits.values()):
         log.warning("each worker counts alone, so limits let more pass; server.state is shared", workers=count)
     load = partial(_load_anew, file)
-    sys.exit(Master(policy, load, live, listeners, count, control=control, web=web).run())
+    told = predecessor(os.environ)
+    sys.exit(Master(policy, load, live, listeners, count, control=control, web=web, predecessor=told).run())
 
 
 def _load(file: Path) -> Policy:

@@ -1,4 +1,4 @@
-"""Listening sockets: bound once, by the master, and kept whatever becomes of the workers.
+"""Listening sockets: bound once, by the master or whoever started it, and kept whatever becomes of the workers.
 
 Answers: is this address free, does it belong to a process that died, who may connect. Accepts nothing.
 """
@@ -12,6 +12,7 @@ import stat
 from enum import StrEnum
 from pathlib import Path
 
+from filterd.daemon.inherited import Inherited
 from filterd.mail.endpoint import Endpoint, EndpointError
 from filterd.policy.schema import Server
 
@@ -50,26 +51,31 @@ class Listener:
                 self._path.unlink()
 
 
-def listen_all(server: Server) -> list[Listener]:
+def listen_all(server: Server, given: list[Inherited] | None = None) -> list[Listener]:
     """Listen wherever the policy says. Raises ListenError."""
     listeners = []
     for service, addresses in ((Service.MILTER, server.milter), (Service.POLICY, server.policy_service)):
         for address in addresses:
-            listener = listen(address, server.socket.group, server.socket.mode)
+            listener = listen(address, server.socket.group, server.socket.mode, given)
             listener.service = service
             listeners.append(listener)
     return listeners
 
 
-def listen(address: str, group: str | None, mode: int) -> Listener:
+def listen(address: str, group: str | None, mode: int, given: list[Inherited] | None = None) -> Listener:
     """Listen on what `Endpoint.parse` reads, such as `unix:PATH` and `inet:PORT@HOST`.
 
-    `group` and `mode` are those of a unix socket. Raises ListenError.
+    `group` and `mode` are those of a unix socket. What others have bound there is taken as it is, out of `given`.
+    Raises ListenError.
     """
     try:
         endpoint = Endpoint.parse(address)
     except EndpointError as error:
         raise ListenError(f"{address}: {error}") from None
+    ready = next((each for each in given or () if each.listens_at(endpoint)), None)
+    if given is not None and ready is not None:
+        given.remove(ready)
+        return Listener(address, ready.socket, Path(endpoint.path) if endpoint.path and ready.ours else None)
     try:
         if endpoint.path is None:
             family = socket.AF_INET6 if endpoint.ipv6 else socket.AF_INET

@@ -19,11 +19,12 @@ from filterd.daemon import http, log
 from filterd.daemon.control import Client, Control
 from filterd.daemon.crew import Crew
 from filterd.daemon.listen import Listener, Service
-from filterd.daemon.notify import notify
+from filterd.daemon.notify import Watchdog, notify
 from filterd.daemon.places import Generation, Place, Worker, WorkerPlace, ended, new_generation
 from filterd.daemon.reload import Outcome, Reload, warnings
 from filterd.daemon.signals import ALL, Signals
 from filterd.daemon.status import Past, State, exposition, status
+from filterd.daemon.upgrade import Predecessor, Upgrade
 from filterd.daemon.worker import GO_SOON, GO_WHEN_DONE, Start, work
 from filterd.limits.state import StoreError
 from filterd.policy.errors import PolicyErrors
@@ -43,7 +44,8 @@ _LOGGED = {
 class Master:
     """Runs `workers` processes, each at all listeners. `limit` is how long, in seconds, mail may take to end at TERM.
 
-    `control` and `web` are listeners for the operator and for HTTP, None where there are none.
+    `control` and `web` are listeners for the operator and for HTTP, None where there are none. `predecessor` is the
+    master that this one takes the place of.
     """
 
     def __init__(
@@ -56,17 +58,21 @@ class Master:
         limit: float = 30.0,
         control: Listener | None = None,
         web: Listener | None = None,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self._load = load
         self._start = start
         self._listeners = listeners
         self._workers = workers
         self._limit = limit
-        self._signals = Signals({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+        self._signals = Signals({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD})
         # Nobody writes to the first: it is readable in the workers when no master is left to hold its other end.
         self._alive_read, self._alive_write = os.pipe()
         self._ready_read, self._ready_write = os.pipe2(os.O_NONBLOCK)
-        self._control = Control(control)
+        self._predecessor = predecessor
+        self._upgrade: Upgrade | None = None
+        # Until it goes, the predecessor answers.
+        self._control = Control(None if predecessor else control)
         self._control_listener = control
         self._web = web
         self._web_place = Place()
@@ -79,7 +85,11 @@ class Master:
         self._warnings: list[str] = []
         self._past = Past()
         self._crew = Crew(policy.server, self._past)
-        self._kill_at: float | None = None
+        self._watchdog = Watchdog(os.environ)
+        #: nothing is to be started any more: all is stopped, or another master's
+        self._over = False
+        self._kill_at = inf
+        self._status = 0
 
     def run(self) -> int:
         """Run until told to stop; returns the exit status."""
@@ -87,9 +97,12 @@ class Master:
         gc.collect()
         gc.freeze()
         self._warn(self._current.policy)
-        while self._kill_at is None or self._crew.leaving:
+        while not self._over or self._crew.leaving:
             self._fill()
+            self._watchdog.beat()
             readers = [self._signals.fileno(), self._ready_read, *self._control.readers()]
+            if self._upgrade is not None:
+                readers.append(self._upgrade.fileno())
             ready, writable, _ = select.select(readers, self._control.writers(), [], self._patience())
             # Taken before looking: a child that ends behind the look wakes the next wait.
             told = self._signals.take()
@@ -97,31 +110,36 @@ class Master:
             self._hear()
             if told & {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
-            elif signal.SIGHUP in told and self._kill_at is None:
-                self._reload(None)
+            elif not self._over:
+                if signal.SIGHUP in told:
+                    self._reload(None)
+                if signal.SIGUSR2 in told:
+                    self._start_upgrade()
+                if self._upgrade is not None and self._upgrade.fileno() in ready:
+                    self._end_upgrade(self._upgrade)
             self._crew.look_after(self._current)
             self._control.serve((*ready, *writable), self._answer)
-            if self._kill_at is not None and time.monotonic() > self._kill_at:
+            if time.monotonic() > self._kill_at:
                 self._kill_at = inf
                 self._crew.hurry(signal.SIGKILL)
         log.info("stopped")
-        return 0
+        return self._status
 
     def _places(self) -> list[tuple[Generation, WorkerPlace]]:
         generations = [self._current] if self._next is None else [self._current, self._next]
         return [(generation, place) for generation in generations for place in generation.places]
 
     def _fill(self) -> None:
-        if self._kill_at is not None:
+        if self._over:
             return
         now = time.monotonic()
         for each, place in self._places():
-            if place.pid is None and place.due <= now:
+            if place.vacant(now):
                 worker = Worker(each.number, now)
                 place.pid = self._crew.fork(partial(self._work, each, place, worker))
                 place.ready, place.began = False, now
                 self._crew.living[place.pid] = worker
-        if self._web is not None and self._web_place.pid is None and self._web_place.due <= now:
+        if self._web is not None and self._predecessor is None and self._web_place.vacant(now):
             ours, theirs = socket.socketpair()
             web = self._web.socket
             self._web_place.pid, self._web_place.began = (
@@ -133,18 +151,22 @@ class Master:
 
     def _patience(self) -> float | None:
         """How long there is nothing to do unless something happens."""
-        moments = [place.due for _, place in self._places() if place.pid is None]
-        if self._web is not None and self._web_place.pid is None:
-            moments.append(self._web_place.due)
-        if self._kill_at is not None:
-            moments = [self._kill_at]
-        moment = min([*moments, self._control.until(), self._crew.until()])
+        moments = [self._kill_at, self._control.until(), self._crew.until(), self._watchdog.until()]
+        if not self._over:
+            moments += [place.due for _, place in self._places() if place.pid is None]
+            if self._web is not None and self._predecessor is None and self._web_place.pid is None:
+                moments.append(self._web_place.due)
+        moment = min(moments)
         return max(0.0, moment - time.monotonic()) if moment < inf else None
 
     def _forget(self) -> None:
         """In a child: give up what is the master's alone."""
         self._signals.close()
         self._control.close()
+        if self._predecessor is not None:
+            self._predecessor.close()
+        if self._upgrade is not None:
+            self._upgrade.close()
         os.close(self._alive_write)
         os.close(self._ready_read)
 
@@ -189,6 +211,10 @@ class Master:
             self._reloaded(Outcome.RELOADED, warnings=self._warnings)
         if self._current.ready and not self._announced:
             self._announced = True
+            if self._predecessor is not None:
+                self._predecessor.tell()
+                self._predecessor = None
+                self._control.listener = self._control_listener
             addresses = {
                 service.value: ",".join(each.address for each in self._listeners if each.service is service)
                 for service in Service
@@ -205,6 +231,11 @@ class Master:
             log.warning("worker ended", pid=place.pid, how=how, generation=generation.number)
             self._past.count(("filterd_worker_ends",))
             self._put_off(place)
+            if self._predecessor is not None:
+                log.error("the upgrade fails, the old daemon goes on")
+                self._status = 1
+                self._stop()
+                break
             if generation is self._next:
                 self._next = None
                 self._leave(generation, GO_SOON)
@@ -227,7 +258,7 @@ class Master:
                 self._control.answer(client, status(self._state()))
             case "metrics":
                 self._control.answer(client, {"text": exposition(self._state())})
-            case "reload" if self._kill_at is None:
+            case "reload" if not self._over:
                 self._reload(client)
             case "reload":
                 self._control.answer(client, {"error": "the daemon is stopping"})
@@ -235,8 +266,7 @@ class Master:
                 self._control.answer(client, {"error": "there is no such command"})
 
     def _state(self) -> State:
-        stopping = self._kill_at is not None
-        return State(self._current, self._next, self._crew.living, self._crew.leaving, self._past, stopping)
+        return State(self._current, self._next, self._crew.living, self._crew.leaving, self._past, self._over)
 
     def _reload(self, client: Client | None) -> None:
         if self._next is not None:
@@ -285,21 +315,61 @@ class Master:
         for place in generation.places:
             self._crew.let_go(place, how)
 
-    def _stop(self) -> None:
-        if self._kill_at is not None:
+    def _start_upgrade(self) -> None:
+        if self._upgrade is not None or self._predecessor is not None:
+            log.warning("an upgrade is under way already")
             return
-        notify("STOPPING=1")
+        log.info("upgrading")
+        self._upgrade = Upgrade(self._crew.fork, self._sockets())
+
+    def _end_upgrade(self, upgrade: Upgrade) -> None:
+        self._upgrade = None
+        succeeded = upgrade.succeeds()
+        upgrade.close()
+        if not succeeded:
+            log.error("the upgrade failed, this daemon goes on; see the lines above", pid=upgrade.pid)
+            self._crew.leaving.add(upgrade.pid)
+            return
+        log.info("upgraded, another daemon has taken over", pid=upgrade.pid)
+        # From here on systemd listens to the new one.
+        notify(f"MAINPID={upgrade.pid}")
+        self._end(GO_WHEN_DONE)
+        for listener in self._sockets():
+            listener.socket.close()
+
+    def _stop(self) -> None:
+        """Let all that there is come to its end, in time."""
+        if self._kill_at < inf:
+            return
+        self._kill_at = time.monotonic() + self._limit + _GRACE
+        if self._over:
+            self._crew.hurry(GO_SOON)
+            return
         log.info("stopping")
+        if self._predecessor is None:
+            notify("STOPPING=1")
+        if self._upgrade is not None:
+            os.kill(self._upgrade.pid, signal.SIGTERM)
+            self._crew.leaving.add(self._upgrade.pid)
         self._crew.hurry(GO_SOON)
+        self._end(GO_SOON)
+        # The addresses are free at once: the MTA need not wait to learn that nobody is there.
+        for listener in self._sockets():
+            if self._predecessor is None:
+                listener.close()
+            else:
+                listener.socket.close()
+
+    def _sockets(self) -> list[Listener]:
+        return [each for each in (*self._listeners, self._control_listener, self._web) if each is not None]
+
+    def _end(self, how: signal.Signals) -> None:
+        """Nothing is ours any more but those who are to go."""
+        self._over = True
         for each in (self._current, self._next):
             if each is not None:
-                self._leave(each, GO_SOON)
+                self._leave(each, how)
         if self._asked:
             self._reloaded(Outcome.STOPPED)
         self._crew.let_go(self._web_place, signal.SIGTERM)
-        # The addresses are free at once: the MTA need not wait to learn that nobody is there.
         self._control.close()
-        for listener in (*self._listeners, self._control_listener, self._web):
-            if listener is not None:
-                listener.close()
-        self._kill_at = time.monotonic() + self._limit + _GRACE

@@ -29,6 +29,10 @@ class Place:
     due: float = 0.0
     failures: int = 0
 
+    def vacant(self, now: float) -> bool:
+        """Whether it is to be filled."""
+        return self.pid is None and self.due <= now
+
     def put_off(self) -> float | None:
         """Its process died: decide when it is replaced, at once unless they die again and again.
 

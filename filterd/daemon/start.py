@@ -5,9 +5,11 @@ import os
 import pwd
 import resource
 import sys
+from collections.abc import Sequence
 
 from filterd.daemon import log
 from filterd.daemon.control import control_address
+from filterd.daemon.inherited import Inherited
 from filterd.daemon.listen import Listener, ListenError, listen
 from filterd.policy.schema import Server
 
@@ -75,14 +77,25 @@ def give_up_privileges() -> None:
         log.warning("the system does not let us give up privileges", error=os.strerror(ctypes.get_errno()))
 
 
-def listen_for_control(server: Server) -> Listener | None:
+def leave_others(given: Sequence[Inherited]) -> None:
+    """Close the sockets that were handed over and are not the policy's (any more). Raises StartError for systemd's."""
+    for each in given:
+        if not each.ours:
+            text = (
+                f"systemd hands over a socket at {each.address} ({each.name}), which the policy's server section lacks"
+            )
+            raise StartError(text)
+        each.socket.close()
+
+
+def listen_for_control(server: Server, given: list[Inherited] | None = None) -> Listener | None:
     """The control socket, which only root and `server.user` may use.
 
     None, with a warning, where the policy names none and it cannot be where it is by default. Raises ListenError.
     """
     address = control_address(server)
     try:
-        listener = listen(address, None, 0o600)
+        listener = listen(address, None, 0o600, given)
     except ListenError as error:
         if server.control is not None:
             raise
