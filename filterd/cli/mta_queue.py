@@ -10,7 +10,7 @@ import click
 
 from filterd.mta.config import MtaConfig
 from filterd.mta.queue import Queue
-from filterd.mta.queued_mail import QueuedMail
+from filterd.mta.queued_mail import QueuedMail, QueuedRecipient
 
 _PATIENCE = 10.0  # seconds for the MTA to end a delivery
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -29,7 +29,7 @@ def queue(ctx: click.Context, maildir: Path) -> None:
 @_AS_JSON
 @click.pass_obj
 def list_mails(mails: Queue, as_json: bool) -> None:
-    """One line a mail, the oldest first."""
+    """One line a mail, the oldest first, and one for each recipient that was tried: why it still waits."""
     for mail in mails.mails():
         if as_json:
             click.echo(json.dumps(asdict(mail)))
@@ -39,6 +39,9 @@ def list_mails(mails: Queue, as_json: bool) -> None:
             click.echo(
                 f"{mail.queue_id}  {arrived}  {mail.size:>8}  {_state(mail)}  <{_plain(mail.sender)}>  {recipients}"
             )
+            for each in mail.waiting:
+                if each.status:
+                    click.echo(f"    {_outcome(each)}")
 
 
 @queue.command("show")
@@ -57,7 +60,7 @@ def show(mails: Queue, queue_id: str, as_json: bool) -> None:
     click.echo(f"queue id   {mail.queue_id}\nstate      {_state(mail)} {_plain(mail.hold or '')}".rstrip())
     click.echo(f"sender     <{_plain(mail.sender)}>\nattempts   {mail.attempts}")
     for each in mail.recipients:
-        click.echo(f"recipient  <{_plain(each.address)}> {each.fate} {each.status} {_plain(each.reply)}".rstrip())
+        click.echo(f"recipient  {each.fate}  {_outcome(each)}")
     click.echo()
     click.echo("\n".join(map(_plain, content.splitlines())))
 
@@ -117,7 +120,13 @@ def _all_ids(mails: Queue) -> tuple[str, ...]:
 
 
 def _state(mail: QueuedMail) -> str:
-    return "held" if mail.hold is not None else "waiting"
+    return "held" if mail.hold is not None else "deferred" if mail.attempts else "waiting"
+
+
+def _outcome(recipient: QueuedRecipient) -> str:
+    """What came of the last try, if there was one."""
+    said = f"{recipient.host} said: {recipient.reply}" if recipient.host else recipient.reply
+    return " ".join(filter(None, [f"<{_plain(recipient.address)}>", recipient.status, _plain(said)]))
 
 
 def _plain(text: str) -> str:

@@ -74,7 +74,8 @@ class MtaConfig:
 
     `maildir` is the folder that holds one Maildir for every recipient. `queue` is the folder of mail on its way; by
     default it is within `maildir`. `retry_first` and `retry_most` bound the time between two tries, which grows with
-    the mail's age. `milters` are asked in this order, and about each recipient the `policy_services` before them.
+    the mail's age; at the age of `expire` it goes back to its sender. `milters` are asked in this order, and about each
+    recipient the `policy_services` before them.
 
     Mail for other `domains` is taken from clients that logged in or come from `networks`; where no domains are named,
     all are ours. `xclient` lets clients on loopback pretend to be others, and `auth_without_tls` lets them log in as if
@@ -111,6 +112,7 @@ class MtaConfig:
     # Postfix's minimal_backoff_time and maximal_backoff_time.
     retry_first: float = 300.0
     retry_most: float = 4000.0
+    expire: float = 5 * 86400.0  # Postfix's maximal_queue_lifetime
 
     @property
     def queue_folder(self) -> Path:

@@ -1,6 +1,8 @@
 """Brings what is in the queue on its way: each mail when it is due, by one thread at a time.
 
-What came of a try is written into the queue, and when the next one is due.
+What came of a try is written into the queue, and when the next one is due. What fails for good, or waits for too long,
+goes back to its sender as a bounce. A failure is on the disk before its bounce is, and the bounce is tried only once
+the disk says that its mail has bounced: so there is one bounce, whenever the machine stops.
 """
 
 import asyncio
@@ -11,10 +13,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from filterd.mta.bounce import bounce_of, can_bounce
 from filterd.mta.config import MtaConfig
 from filterd.mta.deliver import Maildirs
 from filterd.mta.queue import Queue, QueueBusyError
-from filterd.mta.queued_mail import QueuedMail
+from filterd.mta.queued_mail import Fate, QueuedMail
 
 _log = logging.getLogger("filterd.mta")
 _AT_ONCE = 20  # mails
@@ -81,20 +84,52 @@ class QueueRunner:
 
     def _deliver(self, queue_id: str) -> float | None:
         with self._queue.locked(queue_id, _PATIENCE) as mail:
-            if mail is None or mail.hold is not None:
+            if mail is None:
                 return None
-            if mail.due > time.time():
-                return mail.due
-            mail = mail.after(self._maildirs.deliver(mail, mail.waiting, self._queue.content(queue_id)))
-            if not mail.waiting:
+            if not mail.failed:
+                if mail.hold is not None or mail.due > time.time():
+                    return _due(mail)
+                if self._is_too_early(mail):
+                    return time.time() + _PATIENCE
+                mail = self._attempt(mail)
+            bounce = self._bounce(mail) if mail.failed else None
+            mail = mail.after(replace(each, fate=Fate.BOUNCED) for each in mail.failed)
+            if mail.waiting:
+                self._queue.update(mail)
+            else:
                 self._queue.remove(queue_id)
-                return None
-            now = time.time()
-            # As Postfix: the longer it waits already, the longer it waits again.
-            delay = min(max(now - mail.arrived, self._config.retry_first), self._config.retry_most)
-            mail = replace(mail, due=now + delay, attempts=mail.attempts + 1)
+            if bounce is not None:
+                self._loop.call_soon_threadsafe(self._schedule, bounce.queue_id, bounce.due)
+            return _due(mail)
+
+    def _is_too_early(self, mail: QueuedMail) -> bool:
+        """Whether the mail is a bounce that a crash may still make us write again."""
+        cause = None if mail.cause is None else self._queue.get(mail.cause)
+        return cause is not None and bool(cause.failed)
+
+    def _attempt(self, mail: QueuedMail) -> QueuedMail:
+        """Try all that wait. Failures are on the disk when it returns."""
+        outcomes = self._maildirs.deliver(mail, mail.waiting, self._queue.content(mail.queue_id))
+        mail = mail.after(outcomes)
+        now = time.time()
+        # As Postfix: the longer it waits already, the longer it waits again.
+        delay = min(max(now - mail.arrived, self._config.retry_first), self._config.retry_most)
+        mail = replace(mail, due=now + delay, attempts=mail.attempts + 1)
+        if now - mail.arrived >= self._config.expire:
+            mail = mail.after(replace(each, fate=Fate.FAILED) for each in mail.waiting)
+        if mail.failed:
             self._queue.update(mail)
-            return mail.due
+        return mail
+
+    def _bounce(self, mail: QueuedMail) -> QueuedMail | None:
+        """Queue the bounce for what has failed. It is there already where we crashed behind this line before."""
+        for each in mail.failed:
+            _log.warning("queue: %s: %s: given up: %s %s", mail.queue_id, each.address, each.status, each.reply)
+        if not can_bounce(mail):
+            _log.warning("queue: %s: nobody is told of it: it has no sender", mail.queue_id)
+            return None
+        bounce, content = bounce_of(mail, self._queue.content(mail.queue_id), self._config.hostname)
+        return self._queue.get(bounce.queue_id) or self._queue.accept(bounce, content)
 
     def _schedule(self, queue_id: str, due: float | None) -> None:
         if due is None:
@@ -146,6 +181,13 @@ class QueueRunner:
                 if mail.queue_id in self._busy:
                     # What it ends with may be older than what was changed.
                     await asyncio.wait([self._busy[mail.queue_id]])
-                self._schedule(mail.queue_id, None if mail.hold is not None else mail.due)
+                self._schedule(mail.queue_id, _due(mail))
             await self._changed.wait()
             self._changed.clear()
+
+
+def _due(mail: QueuedMail) -> float | None:
+    """When there is something to do for a mail; None where there is not, as long as nobody changes it."""
+    if mail.failed:
+        return 0.0
+    return mail.due if mail.waiting and mail.hold is None else None

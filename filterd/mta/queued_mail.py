@@ -16,20 +16,24 @@ class Fate(StrEnum):
     """How far a recipient's mail has come."""
 
     WAITING = "waiting"  #: to be tried, or tried again
-    DELIVERED = "delivered"  #: there
+    DELIVERED = "delivered"  #: there, or with the next server
+    FAILED = "failed"  #: never to be there; the sender is not told yet
+    BOUNCED = "bounced"  #: never to be there, and the sender is told, if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:
     """One recipient. `address` has no angle brackets.
 
-    `status` is the enhanced code (RFC 3463) that came of the last try, `reply` the text that came with it.
+    `status` is the enhanced code (RFC 3463) that came of the last try, `reply` the text that came with it: the whole
+    SMTP reply of `host` where another server gave it, else ours.
     """
 
     address: str
     fate: Fate = Fate.WAITING
     status: str = ""
     reply: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class QueuedMail:
     """A mail's envelope. Times are seconds since 1970; `size` is the content's, in octets.
 
     `sender` is empty for the null path. `due` is when it is tried next, `attempts` how often it was. `hold` is why a
-    person has to release it, None where nobody has to.
+    person has to release it, None where nobody has to. `cause` is the queue id of the mail that a bounce tells of.
     """
 
     queue_id: str
@@ -48,11 +52,17 @@ class QueuedMail:
     due: float
     attempts: int = 0
     hold: str | None = None
+    cause: str | None = None
 
     @property
     def waiting(self) -> tuple[QueuedRecipient, ...]:
         """The recipients that do not have it yet."""
         return tuple(each for each in self.recipients if each.fate is Fate.WAITING)
+
+    @property
+    def failed(self) -> tuple[QueuedRecipient, ...]:
+        """The recipients that will never have it, of whom the sender has to be told."""
+        return tuple(each for each in self.recipients if each.fate is Fate.FAILED)
 
     def after(self, outcomes: Iterable[QueuedRecipient]) -> "QueuedMail":
         """The mail, with what has come of some of its recipients."""

@@ -197,7 +197,7 @@ def test_a_person_holds_releases_flushes_and_deletes_while_it_runs(queue: Queue,
         assert '"hold": "smells"' in _ctl(tmp_path, "list", "--json")
         shown = _ctl(tmp_path, "show", "2")
         assert "\x1b" not in shown
-        assert "recipient  <ü@example.net> waiting\n" in shown
+        assert "recipient  waiting  <ü@example.net>\n" in shown
         _ctl(tmp_path, "hold", "1")
         _ctl(tmp_path, "flush")
         _ctl(tmp_path, "delete", "2")
@@ -218,6 +218,9 @@ def test_a_mailbox_that_cannot_be_written_waits_until_it_can(queue: Queue, tmp_p
         (mail,) = queue.mails()
         assert [each.address for each in mail.waiting] == ["b@example.net"]
         assert mail.attempts == 1
+        listed = _ctl(tmp_path, "list").splitlines()
+        assert "  deferred  <a@example.org>  b@example.net" in listed[0]
+        assert listed[1:] == ["    <b@example.net> 4.3.0 the mailbox: Not a directory"]
         (tmp_path / "b@example.net").unlink()
         _ctl(tmp_path, "flush", mail.queue_id)
         _until_empty(queue)
