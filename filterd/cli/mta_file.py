@@ -112,6 +112,12 @@ class LimitsEntry(Section):
     timeout: Seconds = 300.0
 
 
+class RetryEntry(Section):
+    first: Seconds = 300.0
+    most: Seconds = 4000.0
+    expire: Seconds = 5 * 86400.0
+
+
 class MtaFile(Section):
     """The whole file."""
 
@@ -128,6 +134,7 @@ class MtaFile(Section):
     milter_default_action: DefaultAction = DefaultAction.TEMPFAIL
     policy_services: tuple[Annotated[PolicyServiceEntry, _short("socket")], ...] = ()
     limits: LimitsEntry = LimitsEntry()
+    retry: RetryEntry = RetryEntry()
     xclient: Flag = False
 
 
@@ -165,6 +172,9 @@ def load_mta(path: Path, hostname: str) -> MtaConfig:
         auth_failure_limit=limits.auth_failures,
         smtp_timeout=limits.timeout,
         policy_services=tuple(PolicyService(**dict(each)) for each in given.policy_services),
+        retry_first=given.retry.first,
+        retry_most=given.retry.most,
+        expire=given.retry.expire,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 from filterd.mta.bounce import bounce_of, can_bounce
@@ -146,10 +147,10 @@ class QueueRunner:
                 if self._due.get(queue_id) == due and queue_id not in self._busy:
                     self._begin(queue_id)
             wait = self._heap[0][0] - time.time() if self._heap and len(self._busy) < _AT_ONCE else _LONGEST_NAP
-            try:
-                await asyncio.wait_for(self._news.wait(), min(wait, _LONGEST_NAP))
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it forgets that it is cancelled, where the news come at once.
+                async with asyncio.timeout(min(wait, _LONGEST_NAP)):
+                    await self._news.wait()
             self._news.clear()
 
     def _begin(self, queue_id: str) -> None:

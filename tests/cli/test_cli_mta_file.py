@@ -32,6 +32,7 @@ milter_default_action: quarantine
 policy_services:
   - { socket: "unix:/run/policy", timeout: 10s, default_action: DUNNO }
 limits: { message_size: 1MiB, recipients: 10, errors: 5, timeout: 1m, auth_failures: 3 }
+retry: { first: 1m, most: 1h, expire: 2d }
 xclient: true
 """
 
@@ -58,6 +59,9 @@ def test_every_key(folder: Path) -> None:
     assert found == MtaConfig(
         hostname="mx.example.org",
         maildir=folder / "box",
+        retry_first=60.0,
+        retry_most=3600.0,
+        expire=172800.0,
         queue=folder / "waiting",
         milters=(
             Milter("unix:/run/one"),
