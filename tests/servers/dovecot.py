@@ -31,7 +31,10 @@ class Dovecot:
         self.port, self.lmtp_port = free_port(), free_port()
         self.lmtp, self.auth = directory / "lmtp", directory / "auth"
         libraries = unpacked("dovecot-core") / "usr/lib/dovecot"
-        self._environment = (f"LD_LIBRARY_PATH={libraries}:{libraries}/modules/old-stats", f"LD_PRELOAD={directory}/modules.so")
+        self._environment = (
+            f"LD_LIBRARY_PATH={libraries}:{libraries}/modules/old-stats",
+            f"LD_PRELOAD={directory}/modules.so",
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def mails(self, user: str, folder: str = "INBOX") -> list[bytes]:
@@ -67,9 +70,7 @@ class Dovecot:
         command = ["usr/bin/doveconf", "-c", config, "-f", "service=master", "-m", "master", "-e"]
         run = [core / command[0], *command[1:], core / "usr/sbin/dovecot", "-F", "-c", config]
         with (self.directory / "output").open("wb") as output:
-            self._process = subprocess.Popen(
-                as_root(["env", *self._environment, *run]), stdout=output, stderr=output
-            )
+            self._process = subprocess.Popen(as_root(["env", *self._environment, *run]), stdout=output, stderr=output)
         self._await()
 
     def stop(self) -> None:

@@ -133,12 +133,12 @@ class Postfix:
             "LD_LIBRARY_PATH": f"{self._programs}/usr/lib/postfix",
         }
 
-    def configure(self, milters: Sequence[str], settings: Mapping[str, str], chroot: bool) -> None:
+    def configure(self, milters: Sequence[str], settings: Mapping[str, str], chroot: bool, services: str) -> None:
         """Writes the configuration."""
         self._make_directories()
         main = self.main = {**self._main(milters), **settings}
         (self.config / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in main.items()))
-        (self.config / "master.cf").write_text(self._master(chroot))
+        (self.config / "master.cf").write_text(self._master(chroot) + services)
         # A main.cf that changed within the last second is read again until it is older.
         os.utime(self.config / "main.cf", (0, 0))
 
@@ -233,22 +233,22 @@ class Postfix:
 
 @contextmanager
 def running(
-    *, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None, chroot: bool = False
+    *, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None, chroot: bool = False, services: str = ""
 ) -> Iterator[Postfix]:
     """A Postfix for the length of a `with`.
 
     `milters` is smtpd_milters: "unix:milters/NAME", "inet:127.0.0.1:PORT" or "{ unix:…, default_action=accept }".
-    `settings` are other lines of main.cf. With `chroot` smtpd, cleanup and others live in the queue directory, as on
-    Debian. Milters are asked by the user and group OWNER, whom their sockets must let in.
+    `settings` are other lines of main.cf, and `services` of master.cf. With `chroot` smtpd, cleanup and others live in
+    the queue directory, as on Debian. Milters are asked by the user and group OWNER, whom their sockets must let in.
     """
-    with configured(milters=milters, settings=settings, chroot=chroot) as postfix:
+    with configured(milters=milters, settings=settings, chroot=chroot, services=services) as postfix:
         postfix.start()
         yield postfix
 
 
 @contextmanager
 def configured(
-    *, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None, chroot: bool = False
+    *, milters: Sequence[str] = (), settings: Mapping[str, str] | None = None, chroot: bool = False, services: str = ""
 ) -> Iterator[Postfix]:
     """The same, not started; if somebody starts it, it is stopped at the end."""
     programs = unpacked("postfix")
@@ -257,7 +257,7 @@ def configured(
     directory.chmod(0o755)
     postfix = Postfix(programs, directory)
     try:
-        postfix.configure(milters, settings or {}, chroot)
+        postfix.configure(milters, settings or {}, chroot, services)
         yield postfix
     finally:
         postfix.stop()
