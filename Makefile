@@ -10,7 +10,8 @@ BIN := .venv/bin
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 16
 
-demo: install ## the main job, on one machine: thirteen mails, honest and forged, and what became of them
+demo: install ## the main job, on one machine: nineteen mails, honest, forged and spam, and what became of them
+	@tools/debian-packages unpack spamd spamassassin
 	$(BIN)/filterd demo
 
 # Postfix starts as root: a password is asked for now, as no test could.

@@ -1,5 +1,6 @@
 """`filterd demo`: the main job, on one machine, in one command."""
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from filterd.demo.stage import Stage, StageError, set_up
 
 # In a checkout, and where pip puts data files.
 _POLICIES = (Path(__file__).parents[2] / "policies", Path(sys.prefix) / "share" / "filterd" / "policies")
+_HEAD = ("mail", "SPF", "DKIM", "DMARC", "the MTA said", "ended in", "decided by")
+_REPLY = 34  # so much of it is shown in the table
 
 
 @click.command(name="demo")
@@ -23,7 +26,7 @@ _POLICIES = (Path(__file__).parents[2] / "policies", Path(sys.prefix) / "share" 
     "--folder", type=click.Path(path_type=Path), help="Where mails and logs go; by default a new one in /tmp."
 )
 def command(keep: bool, folder: Path | None) -> None:
-    """Start a DNS server, filterd and the bundled mail server on loopback, send mails, show what became of them.
+    """Start a DNS server, spamd, filterd and the bundled mail server on loopback, send mails, show what became of them.
 
     Ends with 0 only if every mail ended as it should.
     """
@@ -37,8 +40,13 @@ def command(keep: bool, folder: Path | None) -> None:
         if policy is None:
             raise click.ClickException(f"default.yaml is in none of {', '.join(map(str, _POLICIES))}")
         with set_up(folder, policy) as stage:
-            seen = [play(stage, scene, number) for number, scene in enumerate(scenes(stage.key, int(time.time())))]
-            _table(seen)
+            cast = scenes(stage.key, int(time.time()))
+            played = [scene for scene in cast if not (scene.scanned and stage.unscanned)]
+            seen = [play(stage, scene, number) for number, scene in enumerate(played)]
+            _show(seen)
+            for scene in cast:
+                if scene not in played:
+                    click.secho(f"\nnot shown: {scene.title}: {stage.unscanned}", fg="yellow")
             _where(stage)
             if keep:
                 _stay(stage)
@@ -49,27 +57,41 @@ def command(keep: bool, folder: Path | None) -> None:
     sys.exit(1 if wrong else 0)
 
 
-def _table(seen: list[Seen]) -> None:
-    rows: list[tuple[str, ...]] = [("mail", "SPF", "DKIM", "DMARC", "the MTA said", "ended in", "decided by")]
-    for each in seen:
-        decision = each.decision
-        dkim = str(decision["dkim"]).partition(":")[0]
-        if decision.get("from_us"):
-            dkim = "signed" if decision.get("signed") else "not signed"
-        result: tuple[str, ...] = (each.scene.title, str(decision["spf"]), dkim, str(decision["dmarc"]))
-        rows.append((*result, _short(each.reply), each.ends, str(decision["rule"])))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def _show(seen: list[Seen]) -> None:
+    rows = [_row(each) for each in seen]
+    table = [_HEAD, *((*row[:4], _short(row[4], _REPLY), *row[5:]) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    head, *lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    columns = shutil.get_terminal_size().columns
     click.echo()
-    for index, row in enumerate(rows):
-        line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        wrong = seen[index - 1].faults if index else ()
-        click.secho(line, bold=index == 0, fg="red" if wrong else None)
-        for fault in wrong:
+    if sys.stdout.isatty() and max(map(len, lines)) > columns:
+        lines = [_block(row, widths[0], columns) for row in rows]
+    else:
+        click.secho(head, bold=True)
+    for each, line in zip(seen, lines, strict=True):
+        click.echo(click.style(line, fg="red") if each.faults else line)
+        for fault in each.faults:
             click.secho(f"  wrong: {fault}", fg="red")
 
 
-def _short(reply: str) -> str:
-    return reply if len(reply) <= 34 else reply[:31] + "..."
+def _row(seen: Seen) -> tuple[str, ...]:
+    decision = seen.decision
+    dkim = str(decision["dkim"]).partition(":")[0]
+    if decision.get("signed"):
+        dkim = "signed"
+    results = (seen.scene.title, str(decision["spf"]), dkim, str(decision["dmarc"]))
+    return (*results, seen.reply, seen.ends, str(decision["rule"]))
+
+
+def _block(row: tuple[str, ...], width: int, columns: int) -> str:
+    """A mail in two lines, for a terminal that the table does not fit into."""
+    title, spf, dkim, dmarc, reply, ends, rule = row
+    by = "" if rule == "-" else f" by {rule}"
+    return f"{title:{width}}  {ends}{by}\n" + _short(f"  SPF {spf}, DKIM {dkim}, DMARC {dmarc}: {reply}", columns)
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _where(stage: Stage) -> None:

@@ -21,7 +21,13 @@ READER = "anna@home.example"
 
 BANK_IP, SHOP_IP, PLAIN_IP = "192.0.2.10", "192.0.2.20", "192.0.2.30"
 FORWARDER_IP, STRANGER_IP = "198.51.100.7", "203.0.113.66"
+NEW_IP, ITS_NEIGHBOUR_IP = "203.0.113.130", "203.0.113.131"
 SEALER = "list.example"
+
+#: How long, in seconds, greylisting lets strangers wait here, and how many mails an account may send in an hour.
+DELAY, RATE = 2, 3
+# Whatever has it is spam to SpamAssassin.
+_GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
 class Ends(StrEnum):
@@ -31,6 +37,7 @@ class Ends(StrEnum):
     TAGGED = "inbox, tagged"
     JUNK = "junk"
     REFUSED = "refused"
+    WAITS = "deferred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class Scene:
 
     `message` has CRLF line ends. `user` makes it a submission by SMTP AUTH. `spf`, `dkim` and `dmarc` are result words,
     "-" where the check is not run; `arc` is "-" where the mail bears no chain. `gone` is text that must not be in the
-    delivered mail. `signed` mail has a signature of ours that holds.
+    delivered mail. `signed` mail has a signature of ours that holds. `scanned` mail is spamd's to judge. `after` is how
+    many seconds pass before it is sent.
     """
 
     title: str
@@ -56,6 +64,8 @@ class Scene:
     gone: bytes | None = None
     arc: str = "-"
     signed: bool = False
+    scanned: bool = False
+    after: float = 0
 
 
 def zone(key: SigningKey) -> str:
@@ -88,16 +98,19 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
     two = b"From: The Shop <orders@shop.example>\r\n" + forged
     plain = _mail("Paul <paul@plain.example>", "Hello", "Long time no see.\r\n")
     own = _mail("Anna <anna@home.example>", "Greetings", "From my phone.\r\n", to="paul@plain.example")
+    spam = _mail("The Shop <orders@shop.example>", "Buy now", f"{_GTUBE}\r\n")
     fake = _mail("The Shop <orders@shop.example>", "You have won", "http://stranger.example/\r\n")
     bank_at, shop_at, stranger_at = "service@bank.example", "orders@shop.example", "x@stranger.example"
     by_bank = (BANK_IP, "mail.bank.example", bank_at)
     by_shop = (SHOP_IP, "mail.shop.example", shop_at)
     by_phone = ("192.0.2.99", "phone", READER)
     by_plain = (PLAIN_IP, "mail.plain.example", "paul@plain.example")
+    by_new, by_neighbour = ((ip, "pc-7", "paul@plain.example") for ip in (NEW_IP, ITS_NEIGHBOUR_IP))
     by_forwarder = (FORWARDER_IP, "forward.example", bank_at)
     by_stranger = (STRANGER_IP, "stranger.example", stranger_at)
     failing = ("fail", "fail", "fail")
-    inbox, junk, refused = Ends.INBOX, Ends.JUNK, Ends.REFUSED
+    inbox, junk, refused, waits = Ends.INBOX, Ends.JUNK, Ends.REFUSED, Ends.WAITS
+    nothing, ours = ("none", "none", "none"), ("-", "-", "-")
     changed = signed.replace(b"ready", b"stolen")
     return (
         Scene("honest: DKIM and SPF", *by_bank, signed, "pass", "pass", "pass", inbox),
@@ -111,13 +124,20 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
         Scene("list with a trusted seal", *by_forwarder, vouched, *failing, inbox, arc="pass"),
         Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
         Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
-        Scene("domain without records", *by_plain, plain, "none", "none", "none", Ends.TAGGED),
-        Scene("submission, logged in", *by_phone, own, "-", "-", "-", inbox, user=USER, signed=True),
+        Scene("domain without records", *by_plain, plain, *nothing, Ends.TAGGED),
+        Scene("spam, by SpamAssassin", *by_shop, spam, "pass", "none", "pass", refused, "score.reject", scanned=True),
+        Scene("new, proves nothing", *by_new, plain, "none", "-", "-", waits, "greylist"),
+        Scene("comes again, next door", *by_neighbour, plain, *nothing, Ends.TAGGED, after=DELAY + 0.5),
+        Scene("submission, logged in", *by_phone, own, *ours, inbox, user=USER, signed=True),
+        Scene("burst: her second mail", *by_phone, own, *ours, inbox, user=USER, signed=True),
+        Scene("burst: her third mail", *by_phone, own, *ours, inbox, user=USER, signed=True),
+        Scene("burst: one too many", *by_phone, own, *ours, waits, "per-user", user=USER),
     )
 
 
 def _mail(author: str, subject: str, body: str, to: str = READER) -> bytes:
-    fields = [f"From: {author}", f"To: <{to}>", f"Subject: {subject}", f"Date: {formatdate()}", "MIME-Version: 1.0"]
+    fields = [f"From: {author}", f"To: <{to}>", f"Subject: {subject}", f"Date: {formatdate()}"]
+    fields += ["Message-ID: <demonstration.1@mail.demo.example>", "MIME-Version: 1.0"]
     return ("\r\n".join(fields) + "\r\n\r\n" + body).encode()
 
 

@@ -28,6 +28,7 @@ class Seen:
 
 def play(stage: Stage, scene: Scene, number: int) -> Seen:
     """Send one mail, the n-th from 0."""
+    time.sleep(scene.after)
     before = set(_delivered(stage))
     reply = _send(stage, scene)
     delivered = {name: data for name, data in _delivered(stage).items() if name not in before}
@@ -67,7 +68,8 @@ def _delivered(stage: Stage) -> dict[str, bytes]:
 
 def _ends(reply: str, delivered: list[bytes]) -> str:
     if not reply.startswith("250"):
-        return Ends.REFUSED if not delivered else "refused and delivered"
+        ends = Ends.WAITS if reply.startswith("4") else Ends.REFUSED
+        return ends if not delivered else f"{ends} and delivered"
     if len(delivered) != 1:
         return f"{len(delivered)} copies"
     header, _ = split(delivered[0])

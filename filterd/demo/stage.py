@@ -1,4 +1,4 @@
-"""The parts of the demonstration, each as in real life: a DNS server, `filterd run`, a mail server, Maildirs."""
+"""The parts of the demonstration, each as in real life: a DNS server, spamd, `filterd run`, a mail server, Maildirs."""
 
 import json
 import subprocess
@@ -13,7 +13,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from filterd.demo.cast import HOST, PASSWORD, READER, SEALER, USER, zone
+from filterd.demo import spamd
+from filterd.demo.cast import DELAY, HOST, PASSWORD, RATE, READER, SEALER, USER, zone
 from filterd.demo.nameserver import Nameserver
 from filterd.dkim.sign import SigningKey
 from filterd.mta.config import MtaConfig
@@ -28,7 +29,10 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The running parts. `folder` holds the policy, the log and the Maildirs; `zone` is what the name server says."""
+    """The running parts. `folder` holds the policy, the log and the Maildirs; `zone` is what the name server says.
+
+    `unscanned` says why no spamd is among the parts.
+    """
 
     folder: Path
     key: SigningKey
@@ -36,6 +40,7 @@ class Stage:
     dns: tuple[str, int]
     smtp: tuple[str, int]
     milter: str
+    unscanned: str | None = None
 
     @property
     def log(self) -> Path:
@@ -64,7 +69,7 @@ class Stage:
 
 @contextmanager
 def set_up(folder: Path, policy: Path) -> Iterator[Stage]:
-    """Start all parts on free ports of loopback; stop them at the end. Raises StageError."""
+    """Start all parts on free ports of loopback; stop them at the end. Without spamd it goes on. Raises StageError."""
     pem = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     key = SigningKey.load(pem)
     with ExitStack() as parts:
@@ -73,25 +78,47 @@ def set_up(folder: Path, policy: Path) -> Iterator[Stage]:
         milter = f"unix:{folder / 'milter.sock'}"
         (folder / "demo.pem").write_bytes(pem)
         (folder / "demo.pem").chmod(0o600)
+        # What an earlier demonstration counted is over.
+        for file in folder.glob("state.db*"):
+            file.unlink()
+        unscanned = None
+        more = _more(folder, milter, dns)
+        try:
+            more += _scanning(parts.enter_context(spamd.running(folder)))
+        except spamd.SpamdError as error:
+            unscanned = str(error)
         own = folder / "policy.yaml"
-        own.write_text(_policy(policy.read_text(encoding="utf-8"), milter, dns), encoding="utf-8")
+        own.write_text(policy.read_text(encoding="utf-8") + more, encoding="utf-8")
         parts.enter_context(_daemon(own, folder / "filterd.log", folder / "milter.sock"))
         config = MtaConfig(HOST, folder / "mail", (milter,), {USER: PASSWORD})
         mta = parts.enter_context(running(config))
-        yield Stage(folder, key, published, dns, ("127.0.0.1", mta.port), milter)
+        yield Stage(folder, key, published, dns, ("127.0.0.1", mta.port), milter, unscanned)
 
 
-def _policy(text: str, milter: str, dns: tuple[str, int]) -> str:
-    """The shipped policy, with the demonstration's addresses. The clients are told by XCLIENT, so loopback is no us."""
+def _more(folder: Path, milter: str, dns: tuple[str, int]) -> str:
+    """What stands below the shipped policy. The clients are told by XCLIENT, so loopback is no us."""
     host, port = dns
-    own = f"""
-server: {{ milter: ["{milter}"], workers: 2 }}
+    return f"""
+server: {{ milter: ["{milter}"], workers: 2, state: "sqlite:{folder}/state.db" }}
 identity: {{ authserv_id: {HOST} }}
 arc: {{ trusted_sealers: [{SEALER}] }}
 dns: {{ servers: ["{host}:{port}"] }}
 sign: [{{ domains: [home.example], keys: [{{ selector: demo, file: demo.pem }}] }}]
+greylist: {{ when: 'spf.result != "pass" && helo.kind == "unqualified"', delay: {DELAY}s }}
+limits:
+  - name: per-user
+    when: client.authenticated
+    key: client.user
+    rate: {RATE} recipients per 1h
+    reply: "451 4.7.1 {{client.user}} has sent {RATE} mails within an hour"
 """
-    return text + own
+
+
+def _scanning(socket: Path) -> str:
+    return f"""\
+spamd: {{ address: "unix:{socket}", timeout: 60s, on_error: defer }}
+score: {{ tag: 5, quarantine: 10, reject: 15, reply: "550 5.7.1 spam of {{spam.score}} points" }}
+"""
 
 
 @contextmanager
