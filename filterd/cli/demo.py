@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from filterd.demo.cast import PASSWORD, READER, USER, scenes
+from filterd.demo.cast import PASSWORD, READER, USER, guarded_scenes, scenes
 from filterd.demo.play import Seen, play
 from filterd.demo.stage import Stage, StageError, set_up
 
@@ -40,7 +40,7 @@ def command(keep: bool, folder: Path | None) -> None:
         if policy is None:
             raise click.ClickException(f"default.yaml is in none of {', '.join(map(str, _POLICIES))}")
         with set_up(folder, policy) as stage:
-            cast = scenes(stage.key, int(time.time()))
+            cast = (*scenes(stage.key, int(time.time())), *guarded_scenes())
             played = [scene for scene in cast if not (scene.scanned and stage.unscanned)]
             seen = [play(stage, scene, number) for number, scene in enumerate(played)]
             _show(seen)

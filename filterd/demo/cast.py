@@ -87,7 +87,7 @@ plain.example.                IN A {PLAIN_IP}
 
 
 def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
-    """The mails, in the order in which they are sent."""
+    """The mails that `policies/default.yaml` judges by itself, in the order in which they are sent."""
     bank = _mail("The Bank <service@bank.example>", "Your statement", "It is ready.\r\n")
     signed = _signed(bank, "bank.example", key, now)
     shop = _mail("The Shop <orders@shop.example>", "Your order", "It is on its way.\r\n")
@@ -96,25 +96,18 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
     sealed, vouched = (_sealed(listed, domain, key, now) for domain in ("stranger.example", SEALER))
     claim = f"Authentication-Results: {HOST}; dmarc=pass header.from=shop.example\r\n".encode()
     two = b"From: The Shop <orders@shop.example>\r\n" + forged
-    plain = _mail("Paul <paul@plain.example>", "Hello", "Long time no see.\r\n")
-    own = _mail("Anna <anna@home.example>", "Greetings", "From my phone.\r\n", to="paul@plain.example")
-    spam = _mail("The Shop <orders@shop.example>", "Buy now", f"{_GTUBE}\r\n")
     fake = _mail("The Shop <orders@shop.example>", "You have won", "http://stranger.example/\r\n")
-    bank_at, shop_at, stranger_at = "service@bank.example", "orders@shop.example", "x@stranger.example"
+    bank_at, stranger_at = "service@bank.example", "x@stranger.example"
     by_bank = (BANK_IP, "mail.bank.example", bank_at)
-    by_shop = (SHOP_IP, "mail.shop.example", shop_at)
-    by_phone = ("192.0.2.99", "phone", READER)
     by_plain = (PLAIN_IP, "mail.plain.example", "paul@plain.example")
-    by_new, by_neighbour = ((ip, "pc-7", "paul@plain.example") for ip in (NEW_IP, ITS_NEIGHBOUR_IP))
     by_forwarder = (FORWARDER_IP, "forward.example", bank_at)
     by_stranger = (STRANGER_IP, "stranger.example", stranger_at)
     failing = ("fail", "fail", "fail")
-    inbox, junk, refused, waits = Ends.INBOX, Ends.JUNK, Ends.REFUSED, Ends.WAITS
-    nothing, ours = ("none", "none", "none"), ("-", "-", "-")
+    inbox, junk, refused = Ends.INBOX, Ends.JUNK, Ends.REFUSED
     changed = signed.replace(b"ready", b"stolen")
     return (
         Scene("honest: DKIM and SPF", *by_bank, signed, "pass", "pass", "pass", inbox),
-        Scene("honest: SPF only", *by_shop, shop, "pass", "none", "pass", inbox),
+        Scene("honest: SPF only", *_BY_SHOP, shop, "pass", "none", "pass", inbox),
         Scene("honest: forwarded, DKIM only", *by_forwarder, signed, "fail", "pass", "pass", inbox),
         Scene("forged From, p=reject", *by_stranger, forged, "pass", "none", "fail", refused, "refuse-forgery"),
         Scene("forged From, p=quarantine", *by_stranger, fake, "pass", "none", "fail", junk, "quarantine-forgery"),
@@ -122,16 +115,26 @@ def scenes(key: SigningKey, now: int) -> tuple[Scene, ...]:
         Scene("changed by a mailing list", *by_forwarder, listed, "fail", "fail", "fail", junk, "quarantine-list"),
         Scene("list with a stranger's seal", *by_forwarder, sealed, *failing, junk, "quarantine-list", arc="pass"),
         Scene("list with a trusted seal", *by_forwarder, vouched, *failing, inbox, arc="pass"),
-        Scene("forged results of ours", *by_shop, claim + shop, "pass", "none", "pass", inbox, gone=claim),
-        Scene("two From fields", *by_shop, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
-        Scene("domain without records", *by_plain, plain, *nothing, Ends.TAGGED),
-        Scene("spam, by SpamAssassin", *by_shop, spam, "pass", "none", "pass", refused, "score.reject", scanned=True),
-        Scene("new, proves nothing", *by_new, plain, "none", "-", "-", waits, "greylist"),
-        Scene("comes again, next door", *by_neighbour, plain, *nothing, Ends.TAGGED, after=DELAY + 0.5),
-        Scene("submission, logged in", *by_phone, own, *ours, inbox, user=USER, signed=True),
-        Scene("burst: her second mail", *by_phone, own, *ours, inbox, user=USER, signed=True),
-        Scene("burst: her third mail", *by_phone, own, *ours, inbox, user=USER, signed=True),
-        Scene("burst: one too many", *by_phone, own, *ours, waits, "per-user", user=USER),
+        Scene("forged results of ours", *_BY_SHOP, claim + shop, "pass", "none", "pass", inbox, gone=claim),
+        Scene("two From fields", *_BY_SHOP, two, "pass", "-", "-", refused, "dmarc.on_multiple_authors"),
+        Scene("domain without records", *by_plain, _PLAIN, *_NOTHING, Ends.TAGGED),
+        Scene("submission, logged in", *_BY_PHONE, _OWN, *_OURS, inbox, user=USER, signed=True),
+    )
+
+
+def guarded_scenes() -> tuple[Scene, ...]:
+    """The mails after those, for spamd, greylisting and a limit to judge."""
+    spam = _mail("The Shop <orders@shop.example>", "Buy now", f"{_GTUBE}\r\n")
+    new, neighbour = ((ip, "pc-7", "paul@plain.example") for ip in (NEW_IP, ITS_NEIGHBOUR_IP))
+    refused, waits = Ends.REFUSED, Ends.WAITS
+    again = Scene("comes again, next door", *neighbour, _PLAIN, *_NOTHING, Ends.TAGGED, after=DELAY + 0.5)
+    burst = ("burst: her second mail", "burst: her third mail")
+    return (
+        Scene("spam, by SpamAssassin", *_BY_SHOP, spam, "pass", "none", "pass", refused, "score.reject", scanned=True),
+        Scene("new, proves nothing", *new, _PLAIN, "none", "-", "-", waits, "greylist"),
+        again,
+        *(Scene(title, *_BY_PHONE, _OWN, *_OURS, Ends.INBOX, user=USER, signed=True) for title in burst),
+        Scene("burst: one too many", *_BY_PHONE, _OWN, *_OURS, waits, "per-user", user=USER),
     )
 
 
@@ -165,3 +168,10 @@ def _hash(body: bytes) -> bytes:
 def _strings(record: str) -> str:
     """A TXT record's text as character strings of at most 255 octets (RFC 1035 3.3.14)."""
     return " ".join(f'"{record[start : start + 250]}"' for start in range(0, len(record), 250))
+
+
+_PLAIN = _mail("Paul <paul@plain.example>", "Hello", "Long time no see.\r\n")
+_OWN = _mail("Anna <anna@home.example>", "Greetings", "From my phone.\r\n", to="paul@plain.example")
+_NOTHING, _OURS = ("none", "none", "none"), ("-", "-", "-")
+_BY_SHOP = (SHOP_IP, "mail.shop.example", "orders@shop.example")
+_BY_PHONE = ("192.0.2.99", "phone", READER)

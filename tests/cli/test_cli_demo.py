@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dkim_mail import rsa_pair
 
-from filterd.demo.cast import READER, scenes
+from filterd.demo.cast import READER, guarded_scenes, scenes
 from filterd.dkim.sign import SigningKey
 
 _DEMO = [sys.executable, "-m", "filterd", "demo"]
@@ -22,7 +22,7 @@ def test_every_mail_ends_as_it_should(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     table = done.stdout.split("\n\n")[0].strip().splitlines()
-    cast = scenes(SigningKey.load(rsa_pair().pem), int(time.time()))
+    cast = (*scenes(SigningKey.load(rsa_pair().pem), int(time.time())), *guarded_scenes())
     cells = [re.split(" {2,}", line) for line in table[1:]]
     assert [(title, spf, dmarc, ends, rule) for title, spf, _, dmarc, _, ends, rule in cells] == [
         (scene.title, scene.spf, scene.dmarc, scene.ends, scene.rule) for scene in cast

@@ -18,7 +18,7 @@ from servers import postfix as real
 from servers.filterd import Filterd
 
 from filterd.backend.zone import zone_resolver
-from filterd.demo.cast import HOST, READER, Ends, Scene, scenes
+from filterd.demo.cast import HOST, READER, Ends, Scene, guarded_scenes, scenes
 from filterd.demo.stage import Stage, set_up
 from filterd.dkim.verify import DkimCode
 from filterd.mail.message import split
@@ -62,7 +62,7 @@ def test_postfix_and_the_bundled_mta_do_the_same(tmp_path: Path) -> None:
         Filterd(postfix.milters, _policy(stage), server=f'state: "sqlite:{tmp_path}/postfix.db"') as filterd,
     ):
         assert stage.unscanned is None
-        cast = scenes(stage.key, int(time.time()))
+        cast = (*scenes(stage.key, int(time.time())), *guarded_scenes())
         bundled = _play_all(cast, stage.smtp, stage.decision, lambda: _files(stage.maildir))
         actual = _play_all(cast, ("127.0.0.1", postfix.port), filterd.decision, lambda: postfix.maildir(READER))
 
