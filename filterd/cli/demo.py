@@ -30,6 +30,8 @@ def command(keep: bool, folder: Path | None) -> None:
 
     Ends with 0 only if every mail ended as it should.
     """
+    # All parts end with it, however it ends.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         # The policy, which has the socket's path, wants it absolute.
         folder = (folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))).absolute()
@@ -105,13 +107,14 @@ def _stay(stage: Stage) -> None:
     click.echo(f"\nSMTP              {smtp} (for {READER}; XCLIENT makes you any client; AUTH {USER} {PASSWORD})")
     click.echo(f"DNS               {dns}")
     click.echo(f"filterd's milter  {stage.milter}")
-    click.echo("Everything runs until Ctrl-C.")
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, leave)
     try:
-        signal.pause()
+        click.echo("Everything runs until Ctrl-C.")
+        while True:
+            # Not signal.pause(): a signal that comes just before it would be noticed after the next one.
+            time.sleep(1)
     except KeyboardInterrupt:
         click.echo()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
