@@ -30,8 +30,9 @@ def command(keep: bool, folder: Path | None) -> None:
 
     Ends with 0 only if every mail ended as it should.
     """
-    # All parts end with it, however it ends.
-    signal.signal(signal.SIGTERM, _leave)
+    # All parts end with it, however it ends; a shell's background job would not hear SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         # The policy, which has the socket's path, wants it absolute.
         folder = (folder or Path(tempfile.mkdtemp(prefix="filterd-demo-"))).absolute()
