@@ -29,7 +29,8 @@ MACROS = {
     "milter_end_of_data_macros": ("i",),
 }
 _RECIPIENTS = "smtpd_recipient_restrictions"
-_ENDS = ("permit", "reject", "defer", "defer_if_permit", "defer_if_reject")
+#: Words behind which nothing is asked.
+ENDS = ("permit", "reject", "defer", "defer_if_permit", "defer_if_reject")
 _REFERS = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\((\w+)\))")
 
 
@@ -194,7 +195,7 @@ def _where(found: list[str]) -> int:
 
     Behind a last word nothing is asked. Where that refuses, whoever is let in is let in before it, and so asked before.
     """
-    if not found or found[-1] not in _ENDS:
+    if not found or found[-1] not in ENDS:
         return len(found)
     if found[-1] == "permit":
         return len(found) - 1
@@ -247,12 +248,12 @@ def _change(
     service: Service | None, name: str, before: str | None, after: Iterable[str], between: str = ", "
 ) -> Change:
     if service is not None:
-        return Change(service.id, name, before, ",".join(map(_compact, after)))
+        return Change(service.id, name, before, ",".join(map(compact, after)))
     text = between.join(after)
     return Change("", name, before, re.sub(r"\b(check_\w+), ", r"\1 ", text))
 
 
-def _compact(item: str) -> str:
+def compact(item: str) -> str:
     """`postconf -P` takes no white space; a comma does the same, inside of braces, too."""
     commas = re.sub(r"[\s,]+", ",", re.sub(r"\s*=\s*", "=", item))
     return commas.replace("{,", "{").replace(",}", "}")
