@@ -11,6 +11,7 @@ COMMANDS = {
     "status": "How the daemon goes: workers, policy, what it has counted.",
     "attach": "Have Postfix ask filterd: shows what changes, asks, checks.",
     "detach": "Have Postfix no longer ask filterd.",
+    "doctor": "What is wrong with the joint with Postfix, and the lines that mend it.",
     "check": "Validate a policy; show when its rules run and what they cost.",
     "schema": "Print the JSON Schema of policies, for editors.",
     "limits": "What the limits of a policy have counted.",

@@ -33,18 +33,19 @@ def _place(address: str, queue_directory: str) -> tuple[str | tuple[str, int], s
     return (endpoint.host, endpoint.port), family
 
 
-def barrier(path: Path, user: str) -> str | None:
-    """Which file on the way to a socket does not let a user in, and what it lacks; None where it gets there.
-
-    Raises KeyError where there is no such user.
-    """
-    entry = pwd.getpwnam(user)
+def barrier(path: Path, user: str, top: Path) -> tuple[Path, str] | None:
+    """Which file on the way from `top` to a socket does not let a user in, and why; None where it gets there."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return path, f"There is no user {user} on this machine"
     groups = set(os.getgrouplist(user, entry.pw_gid))
-    for folder in reversed(path.parents):
-        found = _refuses(folder, entry.pw_uid, groups, 1)
-        if found:
-            return found
-    return _refuses(path, entry.pw_uid, groups, 2)
+    way = [each for each in reversed(path.parents) if each.is_relative_to(top)]
+    for file, right in [*((folder, 1) for folder in way), (path, 2)]:
+        lacks = _refuses(file, entry.pw_uid, groups, right)
+        if lacks:
+            return file, lacks
+    return None
 
 
 def _refuses(path: Path, user: int, groups: set[int], right: int) -> str | None:
@@ -53,11 +54,10 @@ def _refuses(path: Path, user: int, groups: set[int], right: int) -> str | None:
         status = path.stat()
     except OSError as error:
         return f"{path}: {error.strerror}"
-    mode = status.st_mode
     shift = 6 if status.st_uid == user else 3 if status.st_gid in groups else 0
-    if user == 0 or mode >> shift & right:
+    if user == 0 or status.st_mode >> shift & right:
         return None
-    return f"{path} is {stat.filemode(mode)} {_user(status.st_uid)}:{_group(status.st_gid)}"
+    return f"{path} is {stat.filemode(status.st_mode)} {_user(status.st_uid)}:{_group(status.st_gid)}"
 
 
 def _user(number: int) -> str:
