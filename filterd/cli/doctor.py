@@ -10,7 +10,7 @@ import click
 
 from filterd.backend.policy_files import load_policy
 from filterd.cli.misuse import MisuseError
-from filterd.cli.postfix_joint import of_postfix, say
+from filterd.cli.postfix_joint import of_postfix, say, wrapped
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.explain import printable_text
 from filterd.postfix.doctor_asked import asked_about_mail
@@ -65,7 +65,7 @@ def command(of: str, folder: Path | None, policy: Path, as_json: bool) -> None:
 def _page(found: Sequence[Finding], directory: str) -> None:
     for each in found:
         head = click.style(f"{each.severity:8}", fg=_COLOURS[each.severity], bold=True)
-        title, *more = click.wrap_text(printable_text(each.what), 79 - len(_INDENT)).split("\n")
+        title, *more = wrapped(each.what, len(_INDENT))
         click.echo(f"{head} {click.style(title, bold=True)}")
         for line in more:
             click.echo(_INDENT + click.style(line, bold=True))

@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,7 +91,14 @@ def agreed(*, dry_run: bool, yes: bool) -> bool:
 
 def say(text: str, indent: str = "") -> None:
     """A paragraph for a person, as wide as a terminal."""
-    click.echo(click.wrap_text(printable_text(text), _WIDTH, indent, indent))
+    for line in wrapped(text, len(indent)):
+        click.echo(indent + line)
+
+
+def wrapped(text: str, indent: int) -> list[str]:
+    """The lines of a paragraph. Paths and lines of settings stay whole."""
+    width = _WIDTH - indent
+    return textwrap.wrap(printable_text(text), width, break_long_words=False, break_on_hyphens=False)
 
 
 def done(folder: Path | None) -> None:

@@ -17,7 +17,8 @@ _FIELDS = re.compile(r"\^\(?((?:[\w-]+\|?)+)\)?:?")
 class ChangingLine:
     """A line of a table that changes mail. `fields` are the names that its pattern begins with, in small letters."""
 
-    place: str
+    file: str
+    number: int
     pattern: str
     flags: str
     action: str
@@ -25,8 +26,8 @@ class ChangingLine:
 
     @property
     def text(self) -> str:
-        """Where and what it is, for a person."""
-        return f"{self.place}: {self.pattern} {self.action}"
+        """Its number, and what it does, for a person."""
+        return f"line {self.number}: /{self.pattern}/ {self.action}"
 
     def matches(self, lines: Sequence[str]) -> bool:
         """Whether the pattern is about one of these lines, as far as can be told."""
@@ -50,12 +51,12 @@ def changing_lines(value: str) -> Iterator[ChangingLine]:
         except OSError:
             continue
         for number, line in enumerate(lines, 1):
-            found = _parsed(f"{path}:{number}", line)
+            found = _parsed(path, number, line)
             if found is not None:
                 yield found
 
 
-def _parsed(place: str, line: str) -> ChangingLine | None:
+def _parsed(file: str, number: int, line: str) -> ChangingLine | None:
     line = line.removeprefix("!")
     mark = line[:1]
     if not mark or mark.isalnum() or mark.isspace() or mark == "#":
@@ -67,4 +68,4 @@ def _parsed(place: str, line: str) -> ChangingLine | None:
         return None
     pattern = pattern.replace("\0", f"\\{mark}")
     names = _FIELDS.match(pattern)
-    return ChangingLine(place, pattern, flags, word, tuple(names[1].lower().split("|")) if names else ())
+    return ChangingLine(file, number, pattern, flags, word, tuple(names[1].lower().split("|")) if names else ())

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from filterd.policy.schema import Server
 from filterd.postfix.config import Config, Milter, Service, asked, items, milters, same
-from filterd.postfix.finding import RUN, Finding, Severity, asking, setting, sites, with_settings
+from filterd.postfix.finding import RUN, Finding, Severity, asking, attached, setting, sites
 from filterd.postfix.neighbours import in_place, neighbour
 from filterd.postfix.plan import ENDS, PARAMETER, PATIENT, REFERENCE, TIMES, Ours, missing_macros, seconds
 
-_ATTACH = "filterd attach postfix"
 _DEFERS = "451 4.3.5 Server configuration problem"
 _WITHOUT = {
     "{auth_authen}": (Severity.ERROR, "your users' mail is taken for strangers': judged as such, and not signed"),
@@ -29,7 +28,7 @@ def asked_about_mail(config: Config, place: Ours, server: Server) -> Iterator[Fi
                 "Postfix does not ask filterd",
                 f"No list of milters names {place.milter}: mail is neither judged nor signed.",
                 RUN,
-                (_ATTACH,),
+                attached(config)[1:],
             )
             return
         yield from _everywhere(config, place.milter)
@@ -109,8 +108,7 @@ def _patience(config: Config, service: Service | None, name: str, entry: Milter)
             "quarantine": (Severity.WARNING, "While filterd is away, mail goes on hold, where nobody looks."),
         }.get(action, (Severity.ERROR, "While filterd is away, mail is refused for good: it is lost."))
         what = f"The default action for filterd is {action} ({label})"
-        line = with_settings(config, service, name, entry, default_action="tempfail")
-        yield Finding(severity, f"default-{action}", what, happens, RUN, (line,))
+        yield Finding(severity, f"default-{action}", what, happens, RUN, attached(config))
     for key, least in TIMES.items():
         text = entry.settings.get(key) or config.value(f"milter_{key}", service)
         if seconds(text, least) < least:
@@ -118,8 +116,7 @@ def _patience(config: Config, service: Service | None, name: str, entry: Milter)
             happens = (
                 f"DNS and spamd may take longer. Then mail is deferred that filterd would answer within {least} s."
             )
-            line = with_settings(config, service, name, entry, **{key: f"{least}s"})
-            yield Finding(Severity.WARNING, "timeout", what, happens, RUN, (line,))
+            yield Finding(Severity.WARNING, "timeout", what, happens, RUN, attached(config))
 
 
 def _macros(config: Config) -> Iterator[Finding]:
@@ -138,12 +135,10 @@ def _protocol(config: Config, address: str) -> Iterator[Finding]:
         if version != "6":
             what = f"Postfix speaks version {version} of the milter protocol with filterd ({name})"
             happens = "White space in fields is not told then: signatures that cover it fail (RFC 6376 3.4.1)."
-            line = with_settings(config, service, name, entry, protocol="6")
-            yield Finding(Severity.WARNING, "protocol", what, happens, RUN, (line,))
+            yield Finding(Severity.WARNING, "protocol", what, happens, RUN, attached(config))
 
 
 def _order(config: Config, address: str) -> Iterator[Finding]:
-    queue = config.value("queue_directory")
     for service, name, entry in sites(config, address):
         found = milters(config.value(name, service))
         own = found.index(entry)
@@ -153,8 +148,6 @@ def _order(config: Config, address: str) -> Iterator[Finding]:
             if known is None or not known.rewrites or "$smtpd_milters" in items(written):
                 continue
             if index < own:
-                first = [item for item in items(written) if item == REFERENCE or _is(item, address, queue)]
-                after = [*first, *(item for item in items(written) if item not in first)]
                 yield Finding(
                     Severity.WARNING,
                     "after-rewriter",
@@ -162,7 +155,7 @@ def _order(config: Config, address: str) -> Iterator[Finding]:
                     "What it changes, filterd judges as if the sender had written it: signatures of honest mail fail, "
                     "and DMARC may refuse it.",
                     RUN,
-                    (setting(config, service, name, ", ".join(after)),),
+                    attached(config),
                 )
             else:
                 yield Finding(
@@ -175,7 +168,7 @@ def _order(config: Config, address: str) -> Iterator[Finding]:
     for known, place in in_place(config):
         if not known.rewrites:
             what = f"{known.name} ({place}) is asked, too"
-            yield Finding(Severity.NOTE, "neighbour", what, f"{known.text[0].upper()}{known.text[1:]}")
+            yield Finding(Severity.NOTE, "neighbour", what, known.text)
 
 
 def _is(item: str, address: str, queue: str) -> bool:
@@ -208,20 +201,17 @@ def _policy_service(config: Config, address: str) -> Iterator[Finding]:
         ends = [word for word in words[: ours - 1] if word in ENDS]
         if ends:
             what = f"filterd's policy service stands behind `{ends[0]}` ({label})"
-            yield Finding(Severity.ERROR, "policy-service-late", what, "It is never asked.", RUN, (_DETACH, _ATTACH))
+            yield Finding(Severity.ERROR, "policy-service-late", what, "It is never asked.", RUN, attached(config))
         if "reject_unauth_destination" in words[ours:]:
             what = f"filterd's policy service is asked before reject_unauth_destination ({label})"
             happens = "Work is done, and limits count, for recipients that Postfix refuses anyway."
-            yield Finding(Severity.WARNING, "policy-service-early", what, happens, RUN, (_DETACH, _ATTACH))
+            yield Finding(Severity.WARNING, "policy-service-early", what, happens, RUN, attached(config))
         entry = next(each for each in asked(config.value(name, service)) if same(each.address, address, queue))
         yield from _without_answer(config, service, entry)
     if not found:
         what = "The policy has a policy_service, and smtpd_recipient_restrictions does not ask it"
         happens = "Recipients are judged by the milter alone."
-        yield Finding(Severity.NOTE, "policy-service-unasked", what, happens, RUN, (_ATTACH,))
-
-
-_DETACH = "filterd detach postfix"
+        yield Finding(Severity.NOTE, "policy-service-unasked", what, happens, RUN, attached(config)[1:])
 
 
 def _without_answer(config: Config, service: Service | None, entry: Milter) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Whether Postfix changes mail before filterd judges it, or after filterd has signed it. Reads Postfix's tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from filterd.dkim.sign import DEFAULT_FIELDS
 from filterd.postfix.checks_table import ChangingLine, changing_lines
@@ -17,7 +18,6 @@ _ADDED = (
     "X-Filterd-Quarantine: rule",
     "X-Filterd-Tag: rule",
 )
-_TAKE_OUT = "Take the line out of"
 
 
 def signatures(config: Config, place: Ours) -> Iterator[Finding]:
@@ -31,19 +31,19 @@ def signatures(config: Config, place: Ours) -> Iterator[Finding]:
 
 
 def _before(config: Config) -> Iterator[Finding]:
+    seen: set[ChangingLine] = set()
     for name in _TABLES:
-        for line in changing_lines(config.value(name)):
-            # No signature covers Received: every server adds one.
-            if line.fields and set(line.fields) <= {"received"}:
-                continue
-            yield _line(
-                Severity.WARNING,
-                "header-checks",
-                f"{name} changes mail before filterd sees it",
-                "Signatures that cover it fail: honest mail is judged as forged. A rule with remove_header does the "
-                "same after judging.",
-                line,
-            )
+        # No signature covers Received: every server adds one.
+        lines = [line for line in changing_lines(config.value(name)) if line.fields != ("received",)]
+        yield from _lines(
+            Severity.WARNING,
+            "header-checks",
+            f"{name} changes mail before filterd sees it",
+            "Signatures that cover it fail: honest mail is judged as forged. A rule with remove_header does the same "
+            "after judging.",
+            [line for line in lines if line not in seen],
+        )
+        seen.update(lines)
     domain = config.value("remote_header_rewrite_domain")
     if domain:
         yield Finding(
@@ -57,11 +57,10 @@ def _before(config: Config) -> Iterator[Finding]:
 
 
 def _added(config: Config) -> Iterator[Finding]:
-    for line in changing_lines(config.value("milter_header_checks")):
-        if line.matches(_ADDED):
-            what = "milter_header_checks changes what filterd adds"
-            happens = "Signatures, or the results that filters and readers go by, do not arrive."
-            yield _line(Severity.ERROR, "milter-header-checks", what, happens, line)
+    lines = [line for line in changing_lines(config.value("milter_header_checks")) if line.matches(_ADDED)]
+    what = "milter_header_checks changes what filterd adds"
+    happens = "Signatures, or the results that filters and readers go by, do not arrive."
+    yield from _lines(Severity.ERROR, "milter-header-checks", what, happens, lines)
 
 
 def _after(config: Config) -> Iterator[Finding]:
@@ -69,14 +68,16 @@ def _after(config: Config) -> Iterator[Finding]:
     seen: set[object] = set()
     for service in clients:
         for name in (f"smtp_{table}" for table in _TABLES):
-            for line in changing_lines(config.value(name, service)):
-                harmless = "body" not in name and line.fields and not set(line.fields) & _SIGNED
-                if harmless or (name, line) in seen:
-                    continue
-                seen.add((name, line))
-                what = f"{name} changes mail after filterd has signed it"
-                happens = "Your signatures fail at the receivers, and with them DMARC."
-                yield _line(Severity.ERROR, "smtp-header-checks", what, happens, line)
+            lines = [
+                line
+                for line in changing_lines(config.value(name, service))
+                if "body" in name or not line.fields or set(line.fields) & _SIGNED
+            ]
+            what = f"{name} changes mail after filterd has signed it"
+            happens = "Your signatures fail at the receivers, and with them DMARC."
+            new = [line for line in lines if line not in seen]
+            yield from _lines(Severity.ERROR, "smtp-header-checks", what, happens, new)
+            seen.update(lines)
         maps = config.value("smtp_generic_maps", service)
         if maps and maps not in seen:
             seen.add(maps)
@@ -93,9 +94,9 @@ def _after(config: Config) -> Iterator[Finding]:
             )
 
 
-def _line(severity: Severity, name: str, what: str, happens: str, line: ChangingLine) -> Finding:
-    file, _, _ = line.place.rpartition(":")
-    return Finding(severity, name, what, happens, f"{_TAKE_OUT} {file}", (line.text.removeprefix(f"{file}:"),))
+def _lines(severity: Severity, name: str, what: str, happens: str, lines: Sequence[ChangingLine]) -> Iterator[Finding]:
+    for file, some in groupby(lines, lambda line: line.file):
+        yield Finding(severity, name, what, happens, f"Take out of {file}", tuple(line.text for line in some))
 
 
 def _smuggling(config: Config) -> Iterator[Finding]:

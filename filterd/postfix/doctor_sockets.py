@@ -7,9 +7,9 @@ from pathlib import Path
 
 from filterd.mail.endpoint import Endpoint
 from filterd.policy.schema import Server
-from filterd.postfix.config import Config, Milter, Service, items
-from filterd.postfix.finding import POLICY, RUN, Finding, Severity, setting, sites
-from filterd.postfix.plan import PARAMETER, REFERENCE, Ours, shut_out
+from filterd.postfix.config import Config
+from filterd.postfix.finding import POLICY, RUN, Finding, Severity, attached, sites
+from filterd.postfix.plan import Ours, shut_out
 from filterd.postfix.reach import answers, barrier
 
 _DEFERRED = "All mail is deferred with 451 4.7.1, or as milter_default_action says."
@@ -43,17 +43,8 @@ def _absolute(config: Config, address: str) -> Iterator[Finding]:
                 f"{command} lives in the chroot {queue}, and is told {entry.address} ({name})",
                 f"It looks for {queue}{path}, which is not there. {_DEFERRED}",
                 RUN,
-                (_relative(config, service, name, entry, address),),
+                attached(config),
             )
-
-
-def _relative(config: Config, service: Service | None, name: str, entry: Milter, address: str) -> str:
-    written = items((config.written if service is None else service.overrides).get(name, ""))
-    if REFERENCE in written:
-        return setting(config, None, PARAMETER, config.written[PARAMETER].replace(entry.address, address))
-    if "$smtpd_milters" in written:
-        return _relative(config, None, "smtpd_milters", entry, address)
-    return setting(config, service, name, ", ".join(each.replace(entry.address, address) for each in written))
 
 
 def _socket(config: Config, address: str, path: str | None) -> Iterator[Finding]:
@@ -72,7 +63,7 @@ def _socket(config: Config, address: str, path: str | None) -> Iterator[Finding]
     if not answers(address, queue):
         what = f"Nobody answers at {path or address}"
         happens = f"filterd does not run, or listens elsewhere. {_DEFERRED}"
-        yield Finding(Severity.ERROR, "silent", what, happens, RUN, ("filterd status",))
+        yield Finding(Severity.ERROR, "silent", what, happens, RUN, ("systemctl start filterd",))
 
 
 def _kept_out(user: str, socket: Path, file: Path, lacks: str) -> Finding:

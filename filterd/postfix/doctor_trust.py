@@ -102,7 +102,7 @@ def _networks(config: Config, networks: Networks) -> Iterator[Finding]:
             return
     unsigned = [each for each in relayed if not _covered(each, (*networks.trusted, *networks.relays))]
     if unsigned:
-        listed = ", ".join(f'"{each}"' for each in (*networks.trusted, *unsigned))
+        listed = ", ".join(f'"{_text(each)}"' for each in (*networks.trusted, *unsigned))
         yield Finding(
             Severity.WARNING,
             "not-trusted",
@@ -122,8 +122,12 @@ def _networks(config: Config, networks: Networks) -> Iterator[Finding]:
 
 
 def _names(networks: Sequence[_Network]) -> str:
-    shown = [str(each) for each in networks[:3]]
+    shown = [_text(each) for each in networks[:3]]
     return ", ".join(shown) + (f" and {len(networks) - 3} more" if len(networks) > 3 else "")
+
+
+def _text(network: _Network) -> str:
+    return str(network.network_address if network.num_addresses == 1 else network)
 
 
 def _covered(network: _Network, by: Sequence[_Network]) -> bool:

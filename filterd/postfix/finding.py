@@ -1,13 +1,12 @@
 """What is wrong with the joint of a Postfix and filterd, and the lines that mend it. Pure."""
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from filterd.postfix.config import Config, Milter, Service, items, milters, same
-from filterd.postfix.plan import PARAMETER, REFERENCE, compact
+from filterd.postfix.config import Config, Milter, Service, milters, same
+from filterd.postfix.plan import compact
 
 _DEFAULT_FOLDER = "/etc/postfix"
 
@@ -40,10 +39,12 @@ RUN, POLICY = "Run", "In filterd's policy"
 
 def setting(config: Config, service: Service | None, name: str, value: str) -> str:
     """The shell's line that changes a setting, in main.cf or of a service."""
-    folder = "" if config.directory == _DEFAULT_FOLDER else f"-c {shlex.quote(config.directory)} "
-    if service is None:
-        return f"postconf {folder}-e {shlex.quote(f'{name} = {value}')}"
-    return f"postconf {folder}-P {shlex.quote(f'{service.id}/{name}={compact(value)}')}"
+    change = ("-e", f"{name} = {value}") if service is None else ("-P", f"{service.id}/{name}={compact(value)}")
+    return shlex.join(["postconf", *_folder(config), *change])
+
+
+def _folder(config: Config) -> list[str]:
+    return [] if config.directory == _DEFAULT_FOLDER else ["-c", config.directory]
 
 
 def asking(config: Config, service: Service | None, address: str, name: str = "smtpd_milters") -> Milter | None:
@@ -63,19 +64,7 @@ def sites(config: Config, address: str) -> Sequence[tuple[Service | None, str, M
     return [(service, name, entry) for service, name, entry in found if entry is not None]
 
 
-def with_settings(config: Config, service: Service | None, name: str, entry: Milter, **more: str) -> str:
-    """The shell's line that makes filterd's entry of a list say more, such as another default_action."""
-    settings = [f"{key}={value}" for key, value in {**entry.settings, **more}.items()]
-    text = f"{{ {', '.join([entry.address, *settings])} }}"
-    written = items((config.written if service is None else service.overrides).get(name, ""))
-    if REFERENCE in written or PARAMETER in config.written:
-        return setting(config, None, PARAMETER, text)
-    if "$smtpd_milters" in written:
-        return with_settings(config, None, "smtpd_milters", entry, **more)
-    kept = [text if entry.address in milters_of(each) else each for each in written]
-    return setting(config, service, name, re.sub(r"\s+", " ", ", ".join(kept)))
-
-
-def milters_of(item: str) -> list[str]:
-    """The addresses in one item of a list."""
-    return [each.address for each in milters(item)]
+def attached(config: Config) -> tuple[str, ...]:
+    """The shell's lines that put filterd anew where it belongs, with what it needs."""
+    words = " ".join(["postfix", *_folder(config)])
+    return (f"filterd detach {words}", f"filterd attach {words}")

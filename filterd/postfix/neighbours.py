@@ -29,14 +29,14 @@ NEIGHBOURS = (
     Neighbour("policyd-spf", ("policyd-spf", "policy-spf", "pyspf", "spf"), (), "filterd checks SPF, and says so in "
               "Authentication-Results. Leave it only if it is to refuse mail for SPF alone."),
     Neighbour("Postgrey", ("postgrey", "sqlgrey", "milter-greylist", "greylist"), ("10023", "2501"),
-              "with filterd's `greylist` it would delay mail twice."),
+              "With filterd's `greylist` it would delay mail twice."),
     Neighbour("policyd-rate-limit", ("rate-limit", "ratelimit", "postfwd"), (), "filterd's `limits` count, too."),
     Neighbour("spamass-milter", ("spamass",), (), "filterd's `spamd` asks it, too: mail is scanned twice.", True),
-    Neighbour("Rspamd", ("rspamd",), ("11332",), "it stays; if it signs as well, your mail is signed twice.", True),
-    Neighbour("Amavis", ("amavis",), ("10024",), "it stays.", True),
-    Neighbour("MIMEDefang", ("mimedefang", "mailmunge"), (), "it stays.", True),
-    Neighbour("alterMIME", ("altermime",), (), "it stays.", True),
-    Neighbour("ClamAV", ("clam",), ("7357",), "it stays."),
+    Neighbour("Rspamd", ("rspamd",), ("11332",), "It stays; if it signs as well, your mail is signed twice.", True),
+    Neighbour("Amavis", ("amavis",), ("10024",), "It stays.", True),
+    Neighbour("MIMEDefang", ("mimedefang", "mailmunge"), (), "It stays.", True),
+    Neighbour("alterMIME", ("altermime",), (), "It stays.", True),
+    Neighbour("ClamAV", ("clam",), ("7357",), "It stays."),
 )  # fmt: skip
 
 

@@ -128,6 +128,7 @@ def _entry(config: Config, address: str, lists: Sequence[Change]) -> Iterator[Ch
         if not any(REFERENCE in items(each) for each in named):
             return  # it was attached by hand, by its address
     settings = [] if config.value("milter_default_action") in PATIENT else ["default_action=tempfail"]
+    settings += [] if config.value("milter_protocol") == "6" else ["protocol=6"]
     settings += [
         f"{name}={least}s"
         for name, least in TIMES.items()
