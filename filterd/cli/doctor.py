@@ -13,12 +13,8 @@ from filterd.cli.misuse import MisuseError
 from filterd.cli.postfix_joint import of_postfix, say, wrapped
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.explain import printable_text
-from filterd.postfix.doctor_asked import asked_about_mail
-from filterd.postfix.doctor_signatures import signatures
-from filterd.postfix.doctor_sockets import sockets
-from filterd.postfix.doctor_trust import trust
+from filterd.postfix.doctor import findings
 from filterd.postfix.finding import Finding, Severity
-from filterd.postfix.plan import ours
 from filterd.postfix.postconf import PostfixError, read
 
 _STATUS = {Severity.NOTE: 0, Severity.WARNING: 1, Severity.ERROR: 3}
@@ -47,14 +43,7 @@ def command(of: str, folder: Path | None, policy: Path, as_json: bool) -> None:
         raise MisuseError(printable_text(str(error))) from None
     except PolicyErrors as errors:
         raise MisuseError(str(errors)) from None
-    place = ours(settings.server, config)
-    found = [
-        *asked_about_mail(config, place, settings.server),
-        *sockets(config, place, settings.server),
-        *trust(config, place, settings.networks),
-        *signatures(config, place),
-    ]
-    found.sort(key=lambda each: -_STATUS[each.severity])
+    found = findings(config, settings.server, settings.networks)
     if as_json:
         click.echo(json.dumps([asdict(each) for each in found], indent=2))
     else:

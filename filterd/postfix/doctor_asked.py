@@ -6,7 +6,7 @@ from filterd.policy.schema import Server
 from filterd.postfix.config import Config, Milter, Service, asked, items, milters, same
 from filterd.postfix.finding import RUN, Finding, Severity, asking, attached, setting, sites
 from filterd.postfix.neighbours import in_place, neighbour
-from filterd.postfix.plan import ENDS, PARAMETER, PATIENT, REFERENCE, TIMES, Ours, missing_macros, seconds
+from filterd.postfix.plan import PARAMETER, PATIENT, REFERENCE, TIMES, Ours, misplaced, missing_macros, seconds
 
 _DEFERS = "451 4.3.5 Server configuration problem"
 _WITHOUT = {
@@ -28,7 +28,7 @@ def asked_about_mail(config: Config, place: Ours, server: Server) -> Iterator[Fi
                 "Postfix does not ask filterd",
                 f"No list of milters names {place.milter}: mail is neither judged nor signed.",
                 RUN,
-                attached(config)[1:],
+                attached(config),
             )
             return
         yield from _everywhere(config, place.milter)
@@ -171,10 +171,6 @@ def _order(config: Config, address: str) -> Iterator[Finding]:
             yield Finding(Severity.NOTE, "neighbour", what, known.text)
 
 
-def _is(item: str, address: str, queue: str) -> bool:
-    return any(same(each.address, address, queue) for each in milters(item))
-
-
 def _header_size(config: Config, server: Server) -> Iterator[Finding]:
     size = config.value("header_size_limit")
     if server.engine == "libmilter" and size.isdecimal() and int(size) > 65_000:
@@ -193,25 +189,23 @@ def _policy_service(config: Config, address: str) -> Iterator[Finding]:
     for service in places:
         label = f"{service.id}: {name}" if service else name
         words = items(config.value(name, service))
-        at = [index for index, word in enumerate(words) if index and words[index - 1] == "check_policy_service"]
-        ours = next((index for index in at if _is(words[index], address, queue)), None)
-        if ours is None:
+        entry = next((each for each in asked(config.value(name, service)) if same(each.address, address, queue)), None)
+        if entry is None:
             continue
         found = True
-        ends = [word for word in words[: ours - 1] if word in ENDS]
-        if ends:
-            what = f"filterd's policy service stands behind `{ends[0]}` ({label})"
-            yield Finding(Severity.ERROR, "policy-service-late", what, "It is never asked.", RUN, attached(config))
-        if "reject_unauth_destination" in words[ours:]:
+        wrong = misplaced(words, address, queue)
+        if wrong == "reject_unauth_destination":
             what = f"filterd's policy service is asked before reject_unauth_destination ({label})"
             happens = "Work is done, and limits count, for recipients that Postfix refuses anyway."
             yield Finding(Severity.WARNING, "policy-service-early", what, happens, RUN, attached(config))
-        entry = next(each for each in asked(config.value(name, service)) if same(each.address, address, queue))
+        elif wrong:
+            what = f"filterd's policy service stands behind `{wrong}` ({label})"
+            yield Finding(Severity.ERROR, "policy-service-late", what, "It is never asked.", RUN, attached(config))
         yield from _without_answer(config, service, entry)
     if not found:
         what = "The policy has a policy_service, and smtpd_recipient_restrictions does not ask it"
         happens = "Recipients are judged by the milter alone."
-        yield Finding(Severity.NOTE, "policy-service-unasked", what, happens, RUN, attached(config)[1:])
+        yield Finding(Severity.NOTE, "policy-service-unasked", what, happens, RUN, attached(config))
 
 
 def _without_answer(config: Config, service: Service | None, entry: Milter) -> Iterator[Finding]:
@@ -225,10 +219,9 @@ def _without_answer(config: Config, service: Service | None, entry: Milter) -> I
     else:
         return
     what = f"Without an answer of filterd's policy service Postfix goes by `{action}`"
-    own = service if service is not None and key in service.overrides else None
     if "default_action" in entry.settings:
-        yield Finding(severity, "policy-service-default", what, happens, f"At {entry.address}, write", (
-            f"default_action={{{_DEFERS}}}",))  # fmt: skip
+        mend = f"{entry.address}: default_action={{{_DEFERS}}}"
+        yield Finding(severity, "policy-service-default", what, happens, "Where it is asked, write", (mend,))
     else:
-        line = setting(config, own, key, _DEFERS)
+        line = setting(config, None, key, _DEFERS)
         yield Finding(severity, "policy-service-default", what, happens, RUN, (line,))

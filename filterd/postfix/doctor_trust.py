@@ -49,8 +49,8 @@ def _given_back(config: Config, address: str, networks: Networks) -> Iterator[Fi
 def _proxies(config: Config, networks: Networks) -> Iterator[Finding]:
     key = "smtpd_upstream_proxy_protocol"
     public = [each for each in config.listening() if each.type == "inet" and not config.takes_back(each)]
-    kinds = [config.value("postscreen_upstream_proxy_protocol"), *(config.value(key, each) for each in public)]
-    kind = next(filter(None, kinds), "")
+    remote = [config.value(key, each) for each in public if not _is_local(config, each)]
+    kind = next(filter(None, [config.value("postscreen_upstream_proxy_protocol"), *remote]), "")
     for service in public:
         if config.value(key, service):
             continue

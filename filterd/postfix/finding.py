@@ -57,14 +57,14 @@ def asking(config: Config, service: Service | None, address: str, name: str = "s
 
 
 def sites(config: Config, address: str) -> Sequence[tuple[Service | None, str, Milter]]:
-    """Where filterd is asked: a service whose list is its own, or None for main.cf; the list; and the entry."""
+    """Where filterd is asked: None for main.cf, or a service that differs; the list; and filterd in it."""
     places: list[tuple[Service | None, str]] = [(None, "smtpd_milters"), (None, "non_smtpd_milters")]
-    places += [(each, "smtpd_milters") for each in config.listening() if "smtpd_milters" in each.overrides]
+    own = {"smtpd_milters", "milter_default_action"}
+    places += [(each, "smtpd_milters") for each in config.listening() if own & set(each.overrides)]
     found = [(service, name, asking(config, service, address, name)) for service, name in places]
     return [(service, name, entry) for service, name, entry in found if entry is not None]
 
 
-def attached(config: Config) -> tuple[str, ...]:
-    """The shell's lines that put filterd anew where it belongs, with what it needs."""
-    words = " ".join(["postfix", *_folder(config)])
-    return (f"filterd detach {words}", f"filterd attach {words}")
+def attached(config: Config) -> tuple[str]:
+    """The shell's line that puts filterd where it belongs, with what it needs."""
+    return (shlex.join(["filterd", "attach", "postfix", *_folder(config)]),)

@@ -6,12 +6,13 @@ milter: it judges mail as the client sent it, before another changes what the se
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from filterd.mail.endpoint import Endpoint
 from filterd.policy.schema import Server
 from filterd.postfix.config import RESTRICTIONS, Config, Service, items, milters, policy_services, same
+from filterd.postfix.neighbours import neighbour
 
 PARAMETER = "filterd_milter"
 #: How the lists of milters name it.
@@ -101,11 +102,40 @@ def _milter_lists(config: Config, address: str) -> Iterator[Change]:
         # An empty list in master.cf says that nobody is asked there, and is heeded.
         if service is not None and not written:
             continue
+        found = items(written or "")
         # A list that names another one follows it.
-        if {REFERENCE, "$smtpd_milters"} & set(items(written or "")):
+        if "$smtpd_milters" in found or well_asked(config, service, name, address):
             continue
-        if not any(same(each.address, address, queue) for each in milters(config.value(name, service))):
-            yield _change(service, name, written, [REFERENCE, *items(written or "")])
+        if found[:1] != [REFERENCE]:
+            others = [each for each in found if each != REFERENCE and not _is_at(each, address, queue)]
+            yield _change(service, name, written, [REFERENCE, *others])
+
+
+def well_asked(config: Config, service: Service | None, name: str, address: str) -> bool:
+    """Whether a list has filterd, at an address that holds in the chroot, with patience, and ahead of rewriters."""
+    queue, found = config.value("queue_directory"), milters(config.value(name, service))
+    for index, entry in enumerate(found):
+        if same(entry.address, address, queue):
+            ahead = [neighbour(each.address) for each in found[:index]]
+            rewritten = any(each is not None and each.rewrites for each in ahead)
+            return entry.address == address and not _needed(config, service, entry.settings) and not rewritten
+    return False
+
+
+def _needed(config: Config, service: Service | None, settings: Mapping[str, str]) -> list[str]:
+    """What an entry of filterd's has to say besides, as what Postfix says for all milters will not do."""
+    places = [None, *config.listening()] if service is None else [service]
+
+    def holding(name: str) -> list[str]:
+        return [settings.get(name) or config.value(f"milter_{name}", each) for each in places]
+
+    needed = [] if set(holding("default_action")) <= set(PATIENT) else ["default_action=tempfail"]
+    needed += [] if set(holding("protocol")) == {"6"} else ["protocol=6"]
+    return needed + [
+        f"{name}={least}s"
+        for name, least in TIMES.items()
+        if any(seconds(each, least) < least for each in holding(name))
+    ]  # fmt: skip
 
 
 def _given_back(config: Config, address: str) -> Iterator[Change]:
@@ -127,13 +157,7 @@ def _entry(config: Config, address: str, lists: Sequence[Change]) -> Iterator[Ch
         named += [each.overrides.get("smtpd_milters", "") for each in config.listening()]
         if not any(REFERENCE in items(each) for each in named):
             return  # it was attached by hand, by its address
-    settings = [] if config.value("milter_default_action") in PATIENT else ["default_action=tempfail"]
-    settings += [] if config.value("milter_protocol") == "6" else ["protocol=6"]
-    settings += [
-        f"{name}={least}s"
-        for name, least in TIMES.items()
-        if seconds(config.value(f"milter_{name}"), least) < least
-    ]  # fmt: skip
+    settings = _needed(config, None, {})
     after = f"{{ {', '.join([address, *settings])} }}" if settings else address
     if after != before:
         yield Change("", PARAMETER, before, after)
@@ -170,14 +194,26 @@ def _policy_service(config: Config, address: str) -> Iterator[Change]:
         if service is not None and (name not in service.overrides or config.takes_back(service)):
             continue
         site = _followed(config, service, name)
-        if site in seen or any(same(each, address, queue) for each in policy_services(config.value(name, service))):
+        words = items(config.value(name, service))
+        asked = any(same(each, address, queue) for each in policy_services(config.value(name, service)))
+        if site in seen or (asked and misplaced(words, address, queue) is None):
             continue
         seen.add(site)
         service, name = site
         written = _written(config, service).get(name)
-        found = items(written or "")
+        found = _without(items(written or ""), Ours(None, address), queue)
         found[_where(found) : _where(found)] = ["check_policy_service", address]
         yield _change(service, name, written, found)
+
+
+def misplaced(words: Sequence[str], address: str, queue: str) -> str | None:
+    """What a policy service stands on the wrong side of, in an expanded list of restrictions."""
+    for index, word in enumerate(words):
+        if index and words[index - 1] == "check_policy_service" and _is_at(word, address, queue):
+            ends = (each for each in words[: index - 1] if each in ENDS)
+            later = "reject_unauth_destination" if "reject_unauth_destination" in words[index:] else None
+            return next(ends, later)
+    return None
 
 
 def _followed(config: Config, service: Service | None, name: str) -> tuple[Service | None, str]:
@@ -216,7 +252,7 @@ def detach(config: Config, place: Ours) -> list[Change]:
         for where, name in sorted(sites, key=lambda site: (site[0] is not None, site[1])):
             before = _written(config, where)[name]
             found = items(before)
-            kept = [item for index, item in enumerate(found) if not _asks(found, index, place, queue)]
+            kept = _without(found, place, queue)
             change = _change(where, name, before, kept)
             # Nothing is what main.cf has where nothing is set; in master.cf it says: none here.
             change = Change("", name, before, None) if where is None and not kept else change
@@ -225,6 +261,10 @@ def detach(config: Config, place: Ours) -> list[Change]:
     if PARAMETER in config.written:
         changes.append(Change("", PARAMETER, config.written[PARAMETER], None))
     return changes
+
+
+def _without(found: list[str], place: Ours, queue: str) -> list[str]:
+    return [item for index, item in enumerate(found) if not _asks(found, index, place, queue)]
 
 
 def _asks(found: list[str], index: int, place: Ours, queue: str) -> bool:

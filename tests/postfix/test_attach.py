@@ -1,14 +1,11 @@
 """`filterd attach postfix` and `detach`, with a real Postfix's files and programs: what changes, and what comes back."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers.postfix import Postfix, configured
+from servers.joint import config
 
-from filterd.postfix.attached import FILES, texts
+from filterd.postfix.attached import texts
 from filterd.postfix.config import Config
 from filterd.postfix.plan import Ours, attach, detach
 from filterd.postfix.postconf import changed, read
@@ -18,31 +15,6 @@ pytestmark = pytest.mark.system
 MILTER, POLICY = "unix:filterd/milter.sock", "unix:filterd/policy.sock"
 SUBMISSION = "submission inet n - y - - smtpd\n  -o smtpd_sasl_auth_enable=yes\n"
 GIVEN_BACK = "127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n"
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[Postfix]:
-    with configured(chroot=True) as postfix:
-        yield postfix
-
-
-@pytest.fixture
-def folder(plain: Postfix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the files of a Postfix, without milters."""
-    for name in ("PATH", "LD_LIBRARY_PATH"):
-        monkeypatch.setenv(name, plain.environment[name])
-    for name in FILES:
-        shutil.copy(plain.config / name, tmp_path)
-    return tmp_path
-
-
-def config(folder: Path, main: str = "", master: str = "") -> Config:
-    for name, text in (("main.cf", main), ("master.cf", master)):
-        with (folder / name).open("a") as file:
-            file.write(f"{text}\n")
-    # Postfix reads a file that changed within the last second again, until it is older.
-    os.utime(folder / "main.cf", (0, 0))
-    return read(folder)
 
 
 def changes(before: Config, place: Ours) -> dict[str, str | None]:

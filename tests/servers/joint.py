@@ -1,5 +1,6 @@
 """A Postfix and a policy beside each other, and the commands of filterd that join them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,19 @@ from servers.debian import as_root, run_as_root
 from servers.filterd_process import COMMAND
 from servers.milter_process import python_environment
 from servers.postfix import Postfix
+
+from filterd.postfix.config import Config
+from filterd.postfix.postconf import read
+
+
+def config(folder: Path, main: str = "", master: str = "") -> Config:
+    """What Postfix reads in a folder's files with further lines."""
+    for name, text in (("main.cf", main), ("master.cf", master)):
+        with (folder / name).open("a") as file:
+            file.write(f"{text}\n")
+    # Postfix reads a file that changed within the last second again, until it is older.
+    os.utime(folder / "main.cf", (0, 0))
+    return read(folder)
 
 
 class Joint:
