@@ -209,7 +209,7 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def _contradictions(document: Document, given: MtaFile) -> Iterator[PolicyError]:
     for number, each in enumerate(given.listen):
-        if each.service is not Service.SMTP and given.tls is None:
+        if given.tls is None and each.service.needs_tls(given.auth_without_tls):
             problem = f"{each.service} goes with TLS; write tls: {{ certificate: FILE, key: FILE }}"
             yield document.error(("listen", number), problem)
         if each.service is not Service.SMTP and given.users is None:

@@ -26,6 +26,17 @@ class Service(StrEnum):
     SMTP = "smtp"  #: as on port 25: anybody may come, with mail for our own domains
     SUBMISSION = "submission"  #: as on port 587: our users, who log in after STARTTLS (RFC 6409)
     SUBMISSIONS = "submissions"  #: as on port 465: the same, within TLS from the first octet (RFC 8314)
+    POP3 = "pop3"  #: as on port 110: our users read their mail, after STLS (RFC 2595)
+    POP3S = "pop3s"  #: as on port 995: the same, within TLS from the first octet
+
+    @property
+    def within_tls(self) -> bool:
+        """Whether TLS begins with the first octet."""
+        return self in (Service.SUBMISSIONS, Service.POP3S)
+
+    def needs_tls(self, auth_without_tls: bool) -> bool:
+        """Whether it is of no use without a certificate."""
+        return self.within_tls or (self is not Service.SMTP and not auth_without_tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,10 @@ class MtaConfig:
     def queue_folder(self) -> Path:
         """Where the queue is."""
         return self.maildir / ".queue" if self.queue is None else self.queue
+
+    def mailbox(self, login: str) -> str:
+        """The address whose mailbox a user reads: the name itself, if it is one."""
+        return login if "@" in login else f"{login}@{self.hostname}"
 
     def is_ours(self, address: bytes) -> bool:
         """Whether mail for the address ends here. One without a domain is ours (postmaster, RFC 5321 4.1.1.3)."""

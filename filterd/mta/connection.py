@@ -1,4 +1,4 @@
-"""The octets of one SMTP connection: lines in, replies out, TLS, and how long each may take.
+"""The octets of one connection, by SMTP or alike: lines in, replies out, TLS, and how long each may take.
 
 Knows what a line and a message's end are (RFC 5321 2.3.8, 4.1.1.4), and of no command what it means.
 """
@@ -79,12 +79,15 @@ class Connection:
 
     async def reply(self, text: bytes) -> None:
         """Write a reply. Raises ConnectionError where nobody reads it any more."""
-        self._writer.write(text + b"\r\n")
-        async with asyncio.timeout(self._timeout):
-            await self._writer.drain()
+        text += b"\r\n"
+        # Each part has its own time: a large reply may go slowly, but it has to go.
+        for start in range(0, len(text), READ_AT_ONCE):
+            self._writer.write(text[start : start + READ_AT_ONCE])
+            async with asyncio.timeout(self._timeout):
+                await self._writer.drain()
 
-    async def start_tls(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        """Say that TLS begins, and begin it. Raises OSError (ssl.SSLError is one), or TimeoutError.
+    async def start_tls(self, context: ssl.SSLContext, reply: bytes) -> ssl.SSLObject:
+        """Say that TLS begins, by `reply`, and begin it. Raises OSError (ssl.SSLError is one), or TimeoutError.
 
         What was sent before stays in the reader that is left behind: it never counts as said within TLS (RFC 3207 6).
         """
@@ -92,7 +95,7 @@ class Connection:
         reader = asyncio.StreamReader(READ_AT_ONCE)
         protocol = asyncio.StreamReaderProtocol(reader)
         # Nothing is awaited between the reply and the new protocol, or the client's first octets would go to the old.
-        self._writer.write(b"220 2.0.0 Ready to start TLS\r\n")
+        self._writer.write(reply + b"\r\n")
         try:
             transport = await loop.start_tls(
                 self._writer.transport, protocol, context, server_side=True, ssl_handshake_timeout=self._timeout

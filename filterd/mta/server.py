@@ -16,6 +16,7 @@ from filterd.mta.client_identity import ClientIdentity, TlsIdentity
 from filterd.mta.config import DefaultAction, Listener, MtaConfig, Service
 from filterd.mta.connection import READ_AT_ONCE, Connection
 from filterd.mta.deliver import Maildirs
+from filterd.mta.pop3 import Pop3Dialogue
 from filterd.mta.queue import Queue
 from filterd.mta.queue_runner import QueueRunner
 from filterd.mta.session import SmtpSession
@@ -34,15 +35,18 @@ class BundledMta:
         DefaultAction(config.default_action)
         for each in (*config.milters, *config.policy_services):
             Endpoint.parse(each if isinstance(each, str) else each.socket)
-        if config.tls is None and any(each.service is not Service.SMTP for each in config.listeners):
-            raise ValueError("submission goes with TLS")
+        for listener in config.listeners:
+            if config.tls is None and listener.service.needs_tls(config.auth_without_tls):
+                raise ValueError(f"{listener.service} goes with TLS")
         self.config = config
         self.queue = Queue(config.queue_folder)
-        self._runner = QueueRunner(self.queue, config, Maildirs(config.maildir, config.hostname))
+        self._maildirs = Maildirs(config.maildir, config.hostname)
+        self._runner = QueueRunner(self.queue, config, self._maildirs)
         self._gate = Gate(config.users, config.auth_failure_limit, config.auth_failure_span)
+        self._in_use: set[str] = set()
         self._runs = False
         self._servers: list[asyncio.Server] = []
-        self._open: dict[asyncio.Task[None], tuple[str, SmtpDialogue]] = {}
+        self._open: dict[asyncio.Task[None], tuple[str, SmtpDialogue | Pop3Dialogue]] = {}
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -89,7 +93,7 @@ class BundledMta:
         async def _come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._serve(listener.service, Connection(reader, writer, self.config.smtp_timeout))
 
-        encrypted = listener.service is Service.SUBMISSIONS
+        encrypted = listener.service.within_tls
         try:
             return await asyncio.start_server(
                 _come,
@@ -104,33 +108,36 @@ class BundledMta:
 
     async def _serve(self, service: Service, connection: Connection) -> None:
         """One connection, whatever becomes of it."""
-        address, port = connection.name("peername")
-        tls = None if connection.tls is None else TlsIdentity.of(connection.tls)
-        client = replace(ClientIdentity.of_peer(address, port), tls=tls)
-        session = SmtpSession(self.config, self._runner, client, connection.name("sockname"))
+        address, _ = connection.name("peername")
+        dialogue = self._dialogue(service, connection)
         task = asyncio.current_task()
         assert task is not None
         try:
-            if (refusal := self._too_many(address)) is not None:
-                await connection.reply(refusal.encode())
+            if (problem := self._too_many(address)) is not None:
+                await dialogue.refuse(problem)
                 return
-            dialogue = SmtpDialogue(self.config, service, connection, session, self._gate)
             self._open[task] = address, dialogue
             await dialogue.run()
         except (EOFError, OSError):
             pass  # the client has gone
         finally:
-            session.close()
             await connection.close()
             self._open.pop(task, None)
 
+    def _dialogue(self, service: Service, connection: Connection) -> SmtpDialogue | Pop3Dialogue:
+        if service in (Service.POP3, Service.POP3S):
+            return Pop3Dialogue(self.config, connection, self._maildirs, self._gate, self._in_use)
+        tls = None if connection.tls is None else TlsIdentity.of(connection.tls)
+        client = replace(ClientIdentity.of_peer(*connection.name("peername")), tls=tls)
+        session = SmtpSession(self.config, self._runner, client, connection.name("sockname"))
+        return SmtpDialogue(self.config, service, connection, session, self._gate)
+
     def _too_many(self, address: str) -> str | None:
-        """The refusal of a connection that is one too many, as in Postfix."""
-        host = self.config.hostname
+        """What is wrong with a connection that is one too many."""
         if len(self._open) >= self.config.connection_limit:
-            return f"421 4.3.2 {host} Error: too many connections"
+            return "too many connections"
         if Counter(other for other, _ in self._open.values())[address] >= self.config.client_connection_limit:
-            return f"421 4.7.0 {host} Error: too many connections from {address}"
+            return f"too many connections from {address}"
         return None
 
 

@@ -69,6 +69,12 @@ class SmtpDialogue:
             await self._reply(f"421 4.4.2 {self._config.hostname} Error: timeout exceeded")
         except asyncio.CancelledError:
             await self._reply(f"421 4.3.2 {self._config.hostname} Service shutting down")
+        finally:
+            self._session.close()
+
+    async def refuse(self, problem: str) -> None:
+        """Turn the client away."""
+        await self._reply(f"421 4.7.0 {self._config.hostname} Error: {problem}")
 
     def end(self) -> bool:
         """End with the command that is under way, whose reply the client shall have; False where there is none."""
@@ -168,7 +174,8 @@ class SmtpDialogue:
         elif self._connection.tls is not None:
             await self._reply("554 5.5.1 Error: TLS already active")
         else:
-            self._session.start_tls(TlsIdentity.of(await self._connection.start_tls(self._config.tls)))
+            agreed = await self._connection.start_tls(self._config.tls, b"220 2.0.0 Ready to start TLS")
+            self._session.start_tls(TlsIdentity.of(agreed))
 
     async def _auth(self, argument: str) -> None:
         """AUTH (RFC 4954 4)."""
