@@ -9,8 +9,8 @@ from filterd.limits.window import Bucket, Charge, Ending, Standing
 
 # How many charges come between two looks for what has run out.
 _LOOK_AFTER = 1000
-#: So many names of greylisting: about 40 MB.
-MOST = 100_000
+#: So many names of greylisting that wait, and as many that are known: about 40 MB.
+MOST = 50_000
 
 
 class MemoryStore:
@@ -50,7 +50,7 @@ class MemoryStore:
     def attempt(self, asked: Attempt, now: int) -> Answer:
         with self._lock:
             answer = greylist.attempt(self._greylist, asked, now)
-            if len(self._greylist) > self._most:
+            if len(self._greylist) > 2 * self._most:
                 self._make_room(now)
         return answer
 
@@ -63,9 +63,12 @@ class MemoryStore:
 
     def _make_room(self, now: int) -> None:
         """A tenth more than there must be, so that it is seldom done."""
-        lasting = sorted(self._greylist, key=lambda name: self._greylist[name].until, reverse=True)
-        kept = lasting[: self._most * 9 // 10]
-        self._greylist = {name: self._greylist[name] for name in kept if self._greylist[name].until >= now}
+        lasting = sorted(self._greylist.items(), key=lambda named: named[1].until, reverse=True)
+        kept: list[tuple[str, Record]] = []
+        for waits in (True, False):
+            kind = [named for named in lasting if named[1].waits == waits and named[1].until >= now]
+            kept += kind[: self._most * 9 // 10]
+        self._greylist = dict(kept)
 
     def _drop(self, names: Sequence[str]) -> int:
         for name in names:

@@ -1,7 +1,7 @@
 """`limits.greylist` once more, in Lua, for `redis_store`: one test suite holds both to the same answers.
 
-All records lie in one hash, and in a sorted set by when they run out: so what has run out goes, and there are never
-more than are asked for, whoever sends how much.
+All records lie in one hash, and in one of two sorted sets by when they run out, that of what waits and that of what is
+known: so what has run out goes, and there are never more than are asked for, whoever sends how much.
 """
 
 _COMMON = """\
@@ -24,16 +24,17 @@ local function current(name)
   return {since = tonumber(since), till = tonumber(till), delivered = tonumber(delivered)}
 end
 
-local function drop(names)
+local function drop(kind, names)
   for _, name in ipairs(names) do
     redis.call('HDEL', KEYS[1], name)
-    redis.call('ZREM', KEYS[2], name)
+    redis.call('ZREM', kind, name)
   end
 end
 
 local function keep(name, since, till, delivered)
   redis.call('HSET', KEYS[1], name, whole(since) .. ' ' .. whole(till) .. ' ' .. whole(delivered))
-  redis.call('ZADD', KEYS[2], whole(till), name)
+  redis.call('ZREM', KEYS[delivered > 0 and 2 or 3], name)
+  redis.call('ZADD', KEYS[delivered > 0 and 3 or 2], whole(till), name)
 end
 
 local function renew(name, record)
@@ -58,9 +59,11 @@ if known then
 end
 if not triplet then
   keep(ARGV[7], now, now + terms.window, 0)
-  drop(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. whole(now), 'LIMIT', 0, 100))
-  local over = redis.call('ZCARD', KEYS[2]) - most
-  if over > 0 then drop(redis.call('ZRANGE', KEYS[2], 0, math.min(over, 100) - 1)) end
+  for _, kind in ipairs({KEYS[2], KEYS[3]}) do
+    drop(kind, redis.call('ZRANGEBYSCORE', kind, '-inf', '(' .. whole(now), 'LIMIT', 0, 100))
+    local over = redis.call('ZCARD', kind) - most
+    if over > 0 then drop(kind, redis.call('ZRANGE', kind, 0, math.min(over, 100) - 1)) end
+  end
   return {'first', '0', whole(terms.delay)}
 end
 local waited = math.max(0, now - triplet.since)

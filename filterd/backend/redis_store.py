@@ -19,7 +19,7 @@ from filterd.limits.state import StoreError
 from filterd.limits.window import SLOTS, Bucket, Charge, Ending, Held, Standing
 
 _PREFIX = "{filterd}:bucket:"
-_GREYLIST = ["{filterd}:greylist", "{filterd}:greylist:until"]
+_GREYLIST = ["{filterd}:greylist", "{filterd}:greylist:waits", "{filterd}:greylist:known"]
 
 _RESERVE = """\
 local SLOTS = %d

@@ -11,6 +11,8 @@ from filterd.policy.greylist import greylisted
 from filterd.policy.results import Results
 from filterd.policy.verdict import Disposition, Verdict
 
+_TAKEN = (Disposition.CONTINUE, Disposition.ACCEPT)
+
 
 class Greylisting:
     """The greylisting of one mail.
@@ -39,9 +41,9 @@ class Greylisting:
         return verdict
 
     def finished(self, verdict: Verdict, results: Results) -> None:
-        """The mail's end: whose mail was taken is remembered."""
+        """The mail's end: whose mail was taken is remembered; what goes to Junk makes nobody known."""
         attempts, self._attempts = self._attempts, []
-        if not attempts or not self._tells or verdict.disposition in (Disposition.REJECT, Disposition.DEFER):
+        if not attempts or not self._tells or verdict.disposition not in _TAKEN:
             return
         dmarc = results.dmarc is not None and results.dmarc.code is DmarcCode.PASS
         proven = dmarc or any(each.code is DkimCode.PASS for each in results.dkim or ())

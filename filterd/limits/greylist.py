@@ -13,8 +13,9 @@ from enum import StrEnum
 
 from filterd.limits.keys import short
 
-#: So many names a store keeps, whoever sends how much: then those go that would soonest run out.
-MOST = 1_000_000
+#: So many names a store keeps of what waits, and as many of what is known, whoever sends how much: then those go that
+#: would soonest run out. Each has its own room, or who is known would leave none to wait in, and nobody new came in.
+MOST = 500_000
 
 
 class Welcome(StrEnum):
@@ -81,6 +82,11 @@ class Record:
     since: int
     until: int
     delivered: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing was delivered yet."""
+        return self.delivered == 0
 
 
 @dataclass(frozen=True, slots=True)

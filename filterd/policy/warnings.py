@@ -16,17 +16,43 @@ def warnings(policy: Policy) -> Iterator[tuple[Path, str]]:
     for number, rule in enumerate(asked):
         if rule.name not in places:
             continue
-        problem = _unseen(policy, rule) or _never(rule, asked[:number]) or _early(rule, asked[number + 1 :], places)
+        problem = (
+            _unseen(policy, rule)
+            or _unrelayed(policy, rule)
+            or _never(rule, asked[:number])
+            or _early(rule, asked[number + 1 :], places)
+        )
         if problem:
             yield ("rules", places[rule.name], "when"), problem
     yield from _scores(policy, asked, places)
     yield from _keyless(policy)
+    yield from _forgetful(policy)
 
 
 def _unseen(policy: Policy, rule: Rule) -> str | None:
     if policy.server.milter or not needs_content(rule):
         return None
     return f"{rule.name} never fires: it asks for content, which only a milter sees, and `server.milter` is empty"
+
+
+def _unrelayed(policy: Policy, rule: Rule) -> str | None:
+    """A rule that decides may have to be early; one that adds up loses nothing by being asked later."""
+    asks = any(FACTS[name].check is not None for name in rule.condition.facts if name in FACTS)
+    if not policy.settings.networks.relays or rule.action is not None or rule.stage >= Stage.END_OF_HEADERS or not asks:
+        return None
+    return (
+        f"{rule.name} leaves out what `networks.relays` bring, whose client is known from the header alone; "
+        "at: end_of_headers has it, too"
+    )
+
+
+def _forgetful(policy: Policy) -> Iterator[tuple[Path, str]]:
+    """A retry comes to any worker."""
+    if policy.greylist is not None and policy.server.state is None and policy.server.workers != 1:
+        problem = (
+            "without `server.state` each worker remembers for itself, and a retry that comes to another waits anew"
+        )
+        yield ("greylist",), problem
 
 
 def _keyless(policy: Policy) -> Iterator[tuple[Path, str]]:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
             if kind == "sqlite":
                 return SqliteStore(tmp_path_factory.mktemp("state") / "state.db")
             connect = _client(url(kind), None)
-            connect().delete("{filterd}:greylist", "{filterd}:greylist:until")
+            connect().delete("{filterd}:greylist", "{filterd}:greylist:waits", "{filterd}:greylist:known")
             store = RedisStore(connect, own_time=False)
             store.forget([name for name, _ in store.buckets()])
             return store
@@ -412,18 +413,21 @@ def test_every_store_remembers_what_waits(store: Store) -> None:
     assert list(store.buckets()) == []
 
 
-def test_whoever_tries_how_often_no_more_is_kept_and_what_has_passed_is_kept_longest(
-    servers: Callable[[str], Store], tmp_path: Path
-) -> None:
+@pytest.fixture
+def small_stores(servers: Callable[[str], Store], tmp_path: Path) -> list[tuple[Store, int]]:
+    """Stores for a thousand names of each kind, and how many they may have after all."""
     servers("redis").close()
     server = servers("redis")
     assert isinstance(server, RedisStore)
-    stores: list[tuple[Store, int]] = [
-        (MemoryStore(most=1000), 1000),
-        (SqliteStore(tmp_path / "state.db", most=1000), 1999),  # it looks after a thousand tries
-        (RedisStore(server._connect, own_time=False, most=1000), 1000),
+    return [
+        (MemoryStore(most=1000), 2000),
+        (SqliteStore(tmp_path / "state.db", most=1000), 2999),  # it looks after a thousand tries
+        (RedisStore(server._connect, own_time=False, most=1000), 2000),
     ]
-    for store, most in stores:
+
+
+def test_whoever_tries_how_often_no_more_is_kept_and_who_is_known_stays(small_stores: list[tuple[Store, int]]) -> None:
+    for store, most in small_stores:
         store.attempt(attempt(), T0)
         store.delivered([attempt()], T0 + HOUR, proven=False)
         for number in range(1, 4000):
@@ -431,6 +435,20 @@ def test_whoever_tries_how_often_no_more_is_kept_and_what_has_passed_is_kept_lon
         assert _greylisted(store) <= most
         assert store.attempt(attempt(), T0 + HOUR).welcome is Welcome.KNOWN
         assert store.attempt(attempt(3999), T0 + 3 * HOUR).welcome is Welcome.PASSED
+        store.close()
+
+
+def test_however_many_are_known_there_is_room_to_wait_in(small_stores: list[tuple[Store, int]]) -> None:
+    """What is known lasts longer than what waits: were it the last to go, nobody new would ever come in."""
+    for store, most in small_stores:
+        for number in range(4000):
+            each = replace(attempt(), client=f"client {number}")
+            store.attempt(each, T0 + number)
+            store.delivered([each], T0 + number, proven=False)
+        for number in range(1000):
+            store.attempt(attempt(number), T0 + HOUR + number)
+        assert _greylisted(store) <= most
+        assert store.attempt(attempt(999), T0 + 2 * HOUR).welcome is Welcome.PASSED
         store.close()
 
 
@@ -444,5 +462,6 @@ def _greylisted(store: Store) -> int:
         return int(count)
     assert isinstance(store, RedisStore)
     redis = store._connect()
-    assert redis.zcard("{filterd}:greylist:until") == redis.hlen("{filterd}:greylist")
+    kinds = redis.zcard("{filterd}:greylist:waits") + redis.zcard("{filterd}:greylist:known")
+    assert kinds == redis.hlen("{filterd}:greylist")
     return int(redis.hlen("{filterd}:greylist"))

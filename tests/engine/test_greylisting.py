@@ -156,6 +156,16 @@ def test_who_is_to_come_again_is_charged_for_nothing() -> None:
     assert {name: bucket.used for name, bucket in office.store.buckets() if bucket.used} == {}
 
 
+@pytest.mark.parametrize(("then", "next_mail"), [("tag", [C, C, C]), ("quarantine", [D]), ("discard", [D])])
+def test_what_is_not_delivered_to_the_inbox_makes_nobody_known(then: str, next_mail: list[Disposition]) -> None:
+    rules = f"rules: [{{ name: junk, when: 'has_header(\"subject\")', then: {then} }}]"
+    office = Office(policy("{ allow_after: 1 }", rules))
+    office.send()
+    office.now += 300
+    assert office.send() != [D]
+    assert office.send("new@example.org") == next_mail
+
+
 def test_the_policy_service_and_the_milter_agree_and_a_mail_counts_once() -> None:
     office = Office(policy("{ allow_after: 2 }", 'server: { policy_service: ["unix:/run/x.sock"] }'))
     assert office.send(service=True) == [D]

@@ -48,6 +48,30 @@ def test_a_score_is_read_by_its_section() -> None:
     assert said("when: from_us, then: { score: 1 }", more="score: { tag: 1 }\n") == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "warned"),
+    [
+        ("when: 'iprev.result == \"fail\"', then: { score: 1 }", True),
+        ("when: 'iprev.result == \"fail\"', at: end_of_headers, then: { score: 1 }", False),
+        ("when: 'iprev.result == \"fail\"', then: reject", False),
+        ("when: client.relay, then: { score: 1 }", False),
+    ],
+)
+def test_what_adds_up_is_asked_when_the_client_of_a_relay_is_known(rule: str, warned: bool) -> None:
+    score, relays = "score: { tag: 1 }\n", "networks: { relays: [192.0.2.1] }\n"
+    assert said(rule, more=score) == []
+    told = said(rule, more=score + relays)
+    assert [each.startswith("a leaves out what `networks.relays` bring") for each in told] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("server", "warned"), [("{ }", True), ("{ workers: 1 }", False), ("{ state: 'sqlite:/var/lib/state.db' }", False)]
+)
+def test_greylisting_without_a_common_store(server: str, warned: bool) -> None:
+    told = said("when: from_us, then: tag", more=f"greylist: {{ }}\nserver: {server}\n")
+    assert [each.startswith("without `server.state` each worker") for each in told] == [True] * warned
+
+
 _SERVICE_ALONE = "server: { milter: [], policy_service: ['unix:/run/p'] }\n"
 
 
