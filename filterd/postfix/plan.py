@@ -157,10 +157,12 @@ def _entry(config: Config, address: str, lists: Sequence[Change]) -> Iterator[Ch
         named += [each.overrides.get("smtpd_milters", "") for each in config.listening()]
         if not any(REFERENCE in items(each) for each in named):
             return  # it was attached by hand, by its address
+    now = next(iter(milters(before or "")), None)
+    if now is not None and now.address == address and not _needed(config, None, now.settings):
+        return
     settings = _needed(config, None, {})
     after = f"{{ {', '.join([address, *settings])} }}" if settings else address
-    if after != before:
-        yield Change("", PARAMETER, before, after)
+    yield Change("", PARAMETER, before, after)
 
 
 def seconds(value: str, otherwise: float) -> float:
@@ -191,7 +193,7 @@ def _policy_service(config: Config, address: str) -> Iterator[Change]:
     queue = config.value("queue_directory")
     seen = set()
     for service, name in [(None, _RECIPIENTS), *((each, _RECIPIENTS) for each in config.listening())]:
-        if service is not None and (name not in service.overrides or config.takes_back(service)):
+        if service is not None and (not service.overrides.get(name) or config.takes_back(service)):
             continue
         site = _followed(config, service, name)
         words = items(config.value(name, service))

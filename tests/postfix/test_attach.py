@@ -115,6 +115,18 @@ LISTS = {
         GIVEN_BACK + "  -o receive_override_options=no_milters,no_header_body_checks",
         {},
     ),
+    "what somebody wrote by hand is repaired": (
+        "smtpd_milters = unix:amavis, { unix:/QUEUE/filterd/milter.sock, default_action=accept }\n"
+        "non_smtpd_milters = $smtpd_milters",
+        "",
+        {"filterd_milter": MILTER, "smtpd_milters": "$filterd_milter, unix:amavis"},
+    ),
+    "more patience than is needed stays": (
+        f"filterd_milter = {{ {MILTER}, content_timeout=600s }}\nsmtpd_milters = $filterd_milter\n"
+        "non_smtpd_milters = $smtpd_milters",
+        "",
+        {},
+    ),
     "filterd has moved": (
         "filterd_milter = unix:old\nsmtpd_milters = $filterd_milter\nnon_smtpd_milters = $filterd_milter",
         "",
@@ -131,6 +143,7 @@ LISTS = {
 @pytest.mark.parametrize("rule", LISTS)
 def test_what_changes(folder: Path, rule: str) -> None:
     main, master, expected = LISTS[rule]
+    main = main.replace("/QUEUE", config(folder).value("queue_directory"))
     assert changes(config(folder, main, master), Ours(MILTER, None)) == expected
 
 
@@ -149,6 +162,7 @@ def test_the_restrictions_of_a_service_may_be_written_in_main_cf(folder: Path) -
 @pytest.mark.parametrize("rule", LISTS)
 def test_a_second_time_changes_nothing_and_taking_out_leaves_no_trace(folder: Path, rule: str) -> None:
     main, master, _ = LISTS[rule]
+    main = main.replace("/QUEUE", config(folder).value("queue_directory"))
     place = Ours(MILTER, POLICY)
     before = config(folder, main, master)
     with changed(folder, attach(before, place)) as once:

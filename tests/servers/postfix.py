@@ -147,6 +147,10 @@ class Postfix:
         # -e is a last resort, for a test run that is killed: Postfix ends by itself after so many seconds.
         self._run("usr/lib/postfix/sbin/master", "-c", self.config, "-w", "-e", "3600")
 
+    def reload(self) -> None:
+        """Has all that comes from now on go by the files as they are now."""
+        self._run("usr/sbin/postfix", "-c", self.config, "reload")
+
     def stop(self) -> None:
         """Ends this Postfix with all its processes, if it ever started."""
         pid_file = self.queue_directory / "pid" / "master.pid"
