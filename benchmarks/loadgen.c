@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -212,7 +213,6 @@ static bool begin(struct peer *with)
 			return false;
 	}
 	if (!(with->steps & NO_HELO)) {
-		texts(with, 'D', "H", NULL);
 		texts(with, 'H', asked.name, NULL);
 		if (!goes_on(with, NR_HELO, &said))
 			return false;
@@ -399,6 +399,7 @@ int main(int count, char **arguments)
 		}
 	if (!mail_count)
 		die("no mail");
+	signal(SIGPIPE, SIG_IGN);
 	waited = calloc(asked.messages, sizeof *waited);
 	threads = calloc(asked.connections, sizeof *threads);
 	if (!waited || !threads)
