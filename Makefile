@@ -1,11 +1,12 @@
 # For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz lint format man install install-test packages servers clean
+.PHONY: help demo test bench fuzz lint format man install install-test packages servers clean
 
 # Debian's own Python: python3-dev's headers belong to it, and pymilter is compiled against them.
 PYTHON := /usr/bin/python3
 BIN := .venv/bin
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 16
@@ -18,6 +19,17 @@ demo: install ## the main job, on one machine: nineteen mails, honest, forged an
 test: lint servers ## everything that must hold
 	@[ "$$(id -u)" = 0 ] || sudo true
 	$(BIN)/pytest -n auto
+
+COUNT := 1000
+ROUNDS := 5
+bench: install-test build/loadgen ## what a mail costs, beside OpenDKIM, OpenDMARC and dkimpy-milter (COUNT=1000 ROUNDS=5)
+	@tools/debian-packages unpack nsd opendkim opendmarc dkimpy-milter python3-dkim python3-authres python3-milter \
+	  python3-nacl python3-cffi-backend python3-dnspython
+	$(AS_ROOT) $(BIN)/python benchmarks --count $(COUNT) --rounds $(ROUNDS)
+
+build/loadgen: benchmarks/loadgen.c | packages
+	@mkdir -p build
+	$(CC) -O2 -Wall -Wextra -pthread -o $@ $<
 
 SECONDS := 60
 fuzz: .venv/installed-fuzz ## look for input that breaks a promise: hypothesis, then atheris for SECONDS (60) a parser

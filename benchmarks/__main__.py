@@ -11,6 +11,7 @@ Needs root, as OpenDKIM asks name servers at port 53 only; all runs on loopback,
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -18,8 +19,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-sys.path[1:1] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
 
 import filters
 from filters import Filter, Job, Setting
@@ -73,6 +72,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="measure only what has this in its title: sign, '1 MB'")
     parser.add_argument("--loadgen", type=Path, default=Path("build/loadgen"), help="(build/loadgen)")
     asked = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("only root can measure: OpenDKIM asks name servers at port 53 only")
     with TemporaryDirectory(prefix="filterd-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         mails = Mails(folder)

@@ -65,10 +65,12 @@ def filterd(job: Job, setting: Setting, workers: int = 2) -> Iterator[Filter]:
     """filterd, with the rules of its default policy."""
     socket = setting.folder / "milter.sock"
     policy = setting.folder / "policy.yaml"
-    ours = f'networks: {{ trusted: ["192.0.2.0/24"] }}\nsign: [{{ domains: [{DOMAIN}], keys: [{{ selector: {SELECTOR}, file: {setting.key} }}] }}]\n'
+    keys = f"{{ selector: {SELECTOR}, file: {setting.key} }}"
+    ours = f'networks: {{ trusted: ["192.0.2.0/24"] }}\nsign: [{{ domains: [{DOMAIN}], keys: [{keys}] }}]\n'
     policy.write_text(
-        f'version: 1\nserver: {{ milter: ["unix:{socket}"], workers: {workers} }}\nidentity: {{ authserv_id: mx.example.net }}\n'
-        f'dns: {{ servers: ["{setting.nameserver}:53"] }}\n' + (ours if job is Job.SIGN else "") + _RULES
+        f'version: 1\nserver: {{ milter: ["unix:{socket}"], workers: {workers} }}\n'
+        f'identity: {{ authserv_id: mx.example.net }}\ndns: {{ servers: ["{setting.nameserver}:53"] }}\n'
+        f"{ours if job is Job.SIGN else ''}{_RULES}"
     )
     environment = {**os.environ, "PYTHONPATH": str(_HOME)}
     command = [sys.executable, "-c", "from filterd.cli.main import main; main()", "run", "-p", str(policy)]
@@ -143,7 +145,9 @@ def _running(
 ) -> Iterator[Filter]:
     log = setting.folder / f"{name}.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+        process = subprocess.Popen(  # noqa: S603 # ours
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
         try:
             end = time.monotonic() + _PATIENCE
             while not socket.is_socket():

@@ -4,8 +4,8 @@
  *   loadgen SOCKET [connections=4] [messages=1000] [per_connection=1] [ip=192.0.2.1] [name=mx.example.org]
  *           [sender=alice@example.org] [recipient=bob@example.net] [login=] [want=] FILE...
  *
- * SOCKET is unix:PATH or inet:PORT@ADDRESS. Speaks milter version 6 as Postfix 3.7 does: symbols with every stage and
- * every header field, stages and replies left out that the filter does not want, bodies in pieces of 65,535 octets.
+ * SOCKET is unix:PATH or inet:PORT@ADDRESS. Speaks milter version 6 as Postfix 3.7 does: the symbols that the filter asks for
+ * with every stage and every header field, stages and replies left out that it does not want, bodies in pieces of 65,535 octets.
  * FILEs are mails, sent by turns. With `want`, a mail counts as wrong unless a header field that the filter adds has
  * that text. Prints one line of name=value pairs: what was sent, how long the answer to each mail's end took in ms, what
  * the filter answered. Ends with 1 if a connection failed or a mail was wrong, with 2 if asked for nonsense. */
@@ -28,6 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Stages, as lists of symbols name them (SMFIM_*). */
+enum { AT_CONNECT, AT_HELO, AT_MAIL, AT_RCPT, AT_DATA, AT_END, AT_EOH, STAGES };
+
 enum { CHUNK = 65535, MOST_FIELDS = 1000, MOST_MAILS = 64 };
 
 /* What a filter may ask to be left out (SMFIP_*). */
@@ -48,6 +51,7 @@ static atomic_long next, failed, wrong, answers[256];
 struct peer {
 	int fd;
 	uint32_t steps;
+	char *symbols[STAGES];	/* those that the filter wants, each between spaces; NULL where it did not say */
 	bool seen;		/* the wanted text, in this mail */
 	double ended;		/* when this mail's end was sent, ms */
 	char *out;
@@ -124,6 +128,38 @@ static void texts(struct peer *to, char letter, ...)
 	va_end(all);
 	length = htonl(to->filled - at - sizeof length);
 	memcpy(to->out + at, &length, sizeof length);
+}
+
+static bool wanted(const struct peer *by, int stage, const char *symbol)
+{
+	char word[80];
+
+	snprintf(word, sizeof word, " %s ", symbol);
+	return !by->symbols[stage] || strstr(by->symbols[stage], word);
+}
+
+/* Symbols and their values, by turns, ahead of a command; nothing where there is none that the filter wants. */
+static void symbols(struct peer *to, int stage, char command, ...)
+{
+	va_list all;
+	const char *name, *value;
+	size_t at = to->filled;
+	uint32_t length;
+
+	packet(to, 'D', &command, 1);
+	va_start(all, command);
+	while ((name = va_arg(all, const char *))) {
+		value = va_arg(all, const char *);
+		if (*value && wanted(to, stage, name)) {
+			append(to, name, strlen(name) + 1);
+			append(to, value, strlen(value) + 1);
+		}
+	}
+	va_end(all);
+	length = htonl(to->filled - at - sizeof length);
+	memcpy(to->out + at, &length, sizeof length);
+	if (ntohl(length) == 2)
+		to->filled = at;
 }
 
 static bool whole(int fd, char *octets, size_t size)
@@ -204,7 +240,13 @@ static bool begin(struct peer *with)
 		return false;
 	memcpy(&with->steps, with->in + 8, sizeof with->steps);
 	with->steps = ntohl(with->steps);
-	texts(with, 'D', "Cj", "mta.example.net", "{daemon_name}", "smtpd", "{daemon_addr}", "192.0.2.25", "v", "Postfix 3.7.11", NULL);
+	for (uint32_t at = 12, stage; at + 4 < size; at += strlen(with->in + at) + 1) {
+		memcpy(&stage, with->in + at, sizeof stage);
+		at += sizeof stage;
+		if ((stage = ntohl(stage)) >= STAGES || asprintf(&with->symbols[stage], " %s ", with->in + at) < 0)
+			return false;
+	}
+	symbols(with, AT_CONNECT, 'C', "j", "mta.example.net", "{daemon_name}", "smtpd", "{daemon_addr}", "192.0.2.25", "v", "Postfix 3.7.11", NULL);
 	length = snprintf(address, sizeof address, "%s%c4%c%c%s", asked.name, 1, 0x30, 0x39, asked.ip) + 1;
 	address[strlen(asked.name)] = 0;
 	if (!(with->steps & NO_CONNECT)) {
@@ -220,6 +262,15 @@ static bool begin(struct peer *with)
 	return true;
 }
 
+static void end(struct peer *with)
+{
+	close(with->fd);
+	for (int stage = 0; stage < STAGES; stage++) {
+		free(with->symbols[stage]);
+		with->symbols[stage] = NULL;
+	}
+}
+
 /* The filter's last word on a mail, 0 where the connection is lost. */
 static unsigned char send_mail(struct peer *with, const struct mail *mail, const char *queue_id)
 {
@@ -228,24 +279,22 @@ static unsigned char send_mail(struct peer *with, const struct mail *mail, const
 
 	with->seen = !*asked.want;
 	if (!(with->steps & NO_MAIL)) {
-		if (*asked.login)
-			texts(with, 'D', "M{auth_authen}", asked.login, "{auth_type}", "PLAIN", "{mail_addr}", asked.sender, "{mail_mailer}", "smtp", NULL);
-		else
-			texts(with, 'D', "M{mail_addr}", asked.sender, "{mail_mailer}", "smtp", NULL);
+		symbols(with, AT_MAIL, 'M', "{auth_authen}", asked.login, "{auth_type}", *asked.login ? "PLAIN" : "",
+			"{mail_addr}", asked.sender, "{mail_mailer}", "smtp", NULL);
 		snprintf(text, sizeof text, "<%s>", asked.sender);
 		texts(with, 'M', text, NULL);
 		if (!goes_on(with, NR_MAIL, &said))
 			return said;
 	}
 	if (!(with->steps & NO_RCPT)) {
-		texts(with, 'D', "Ri", queue_id, "{rcpt_addr}", asked.recipient, "{rcpt_mailer}", "smtp", NULL);
+		symbols(with, AT_RCPT, 'R', "i", queue_id, "{rcpt_addr}", asked.recipient, "{rcpt_mailer}", "smtp", NULL);
 		snprintf(text, sizeof text, "<%s>", asked.recipient);
 		texts(with, 'R', text, NULL);
 		if (!goes_on(with, NR_RCPT, &said))
 			return said;
 	}
 	if (!(with->steps & NO_DATA)) {
-		texts(with, 'D', "Ti", queue_id, NULL);
+		symbols(with, AT_DATA, 'T', "i", queue_id, NULL);
 		packet(with, 'T', "", 0);
 		if (!goes_on(with, NR_DATA, &said))
 			return said;
@@ -253,13 +302,13 @@ static unsigned char send_mail(struct peer *with, const struct mail *mail, const
 	for (int i = 0; i < mail->count && !(with->steps & NO_HEADERS); i++) {
 		const char *value = mail->fields[i].value;
 
-		texts(with, 'D', "Li", queue_id, NULL);
+		symbols(with, AT_EOH, 'L', "i", queue_id, NULL);
 		texts(with, 'L', mail->fields[i].name, with->steps & LEADING_SPACE ? value : value + strspn(value, " "), NULL);
 		if (!goes_on(with, NR_HEADER, &said))
 			return said;
 	}
 	if (!(with->steps & NO_EOH)) {
-		texts(with, 'D', "Ni", queue_id, NULL);
+		symbols(with, AT_EOH, 'N', "i", queue_id, NULL);
 		packet(with, 'N', "", 0);
 		if (!goes_on(with, NR_EOH, &said))
 			return said;
@@ -273,7 +322,7 @@ static unsigned char send_mail(struct peer *with, const struct mail *mail, const
 		if (!send_all(with))
 			return 0;
 	}
-	texts(with, 'D', "Ei", queue_id, NULL);
+	symbols(with, AT_END, 'E', "i", queue_id, NULL);
 	packet(with, 'E', "", 0);
 	with->ended = clock_ms();
 	return answer(with);
@@ -287,7 +336,7 @@ static void *client(void *unused)
 	(void)unused;
 	if (!with)
 		die("out of memory");
-	for (long first; (first = atomic_fetch_add(&next, asked.per)) < asked.messages; close(with->fd)) {
+	for (long first; (first = atomic_fetch_add(&next, asked.per)) < asked.messages; end(with)) {
 		if (!begin(with)) {
 			atomic_fetch_add(&failed, 1);
 			continue;

@@ -12,8 +12,12 @@ from filterd.dkim.sign import SigningKey
 
 DOMAIN, SELECTOR, CLIENT = "example.org", "sel", "192.0.2.1"
 _HEADER = b"""\
-Received: from a.example.org (a.example.org [192.0.2.5]) by b.example.org (Postfix) with ESMTPS id 4XYZ1 for <bob@example.net>; Mon, 23 Nov 2026 18:00:00 +0000
-Received: from c.example.org (c.example.org [192.0.2.6]) by a.example.org (Postfix) with ESMTPSA id 4XYZ2 for <bob@example.net>; Mon, 23 Nov 2026 17:59:58 +0000
+Received: from a.example.org (a.example.org [192.0.2.5])
+	by b.example.org (Postfix) with ESMTPS id 4XYZ1
+	for <bob@example.net>; Mon, 23 Nov 2026 18:00:00 +0000
+Received: from c.example.org (c.example.org [192.0.2.6])
+	by a.example.org (Postfix) with ESMTPSA id 4XYZ2
+	for <bob@example.net>; Mon, 23 Nov 2026 17:59:58 +0000
 From: Alice <alice@example.org>
 To: Bob <bob@example.net>
 Subject: what became of the figures of October
@@ -86,10 +90,10 @@ class Mails:
 
 
 def _mail(size: int) -> bytes:
-    words = random.Random(size)
+    words = random.Random(size)  # noqa: S311 # the same mail each time
     lines, made = [], 0
     while made < size:
         line = b" ".join(words.choice(_WORDS) for _ in range(11))
         lines.append(line)
         made += len(line) + 2
-    return (_HEADER + "\n".encode()).replace(b"\n", b"\r\n") + b"\r\n".join(lines) + b"\r\n"
+    return (_HEADER + b"\n").replace(b"\n", b"\r\n") + b"\r\n".join(lines) + b"\r\n"

@@ -41,7 +41,8 @@ remote-control:
         text += f'zone:\n    name: "{zone}"\n    zonefile: "{file}"\n'
     config.write_text(text)
     with (folder / "nsd.log").open("w") as output:
-        server = subprocess.Popen([_TOOLS / "nsd/usr/sbin/nsd", "-d", "-c", config], stdout=output, stderr=output)
+        command = [_TOOLS / "nsd/usr/sbin/nsd", "-d", "-c", config]
+        server = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 # ours
         try:
             end = time.monotonic() + _PATIENCE
             while not _listens():

@@ -20,11 +20,9 @@ def spread(values: Sequence[float]) -> str:
 
 def row(name: str, samples: Sequence[Sample], peak: int) -> str:
     """A filter's line."""
-    return (
-        f"  {name:<24}{median(samples, lambda each: each.cpu):>10,.0f}{median(samples, lambda each: each.per_second):>9,.0f}"
-        f"{median(samples, lambda each: each.wait_p50):>9.2f}{median(samples, lambda each: each.wait_p95):>9.2f}"
-        f"{median(samples, lambda each: each.wait_p99):>9.2f}{peak / 1e6:>9.0f}"
-    )
+    cpu, rate = median(samples, lambda each: each.cpu), median(samples, lambda each: each.per_second)
+    waits = (median(samples, lambda each, at=at: each.waits[at]) for at in range(3))  # type: ignore[misc]
+    return f"  {name:<24}{cpu:>10,.0f}{rate:>9,.0f}{''.join(f'{wait:>9.2f}' for wait in waits)}{peak / 1e6:>9.0f}"
 
 
 HEAD = f"  {'':<24}{'CPU µs':>10}{'mails/s':>9}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'RSS MB':>9}"
