@@ -55,6 +55,13 @@ class Checks:
         if self.results.spf is None and self.origin is not None:
             self.run(_SPF & self._policy.checks, None, None)
 
+    def prefetch_lists(self, author: Author) -> None:
+        """At the end of headers: all lists are asked that nobody has asked yet, beside the keys of signatures."""
+        lists = self._policy.settings.dnsbl
+        if lists and self.origin is not None:
+            asked = of_author(lists, True) + (of_author(lists, False) if self.results.dnsbl is None else ())
+            self._gather.prefetch_lists(asked, self.origin, author, self._notes.resolver())
+
     def relayed(self, handovers: Iterable[Handover | None]) -> None:
         """Find the connection that our outermost relay took: the fields of our relays stand on top, newest first."""
         self.origin = replace(self._transaction, client=Client(None), helo=None)

@@ -13,7 +13,7 @@ from filterd.dkim.sign import OUTGOING_BODY
 from filterd.dkim.verify import DkimCode, DkimResult, Verification
 from filterd.dmarc.evaluate import DmarcCode, DmarcResult, evaluate, names_to_prefetch
 from filterd.dmarc.org_domain import PublicSuffixes
-from filterd.dnsbl import DnsList, ListCode, ListResult, Subject, check_lists
+from filterd.dnsbl import DnsList, ListCode, ListResult, Subject, check_lists, query_name
 from filterd.engine.scanning import Scanning
 from filterd.engine.sealing import Sealed, seal_mail
 from filterd.engine.signing import PublicationMemory
@@ -103,6 +103,18 @@ class Gather:
             ListResult(each, ListCode.TEMPERROR, str(subject), reason=Reason.CHECK_FAILED) for each, subject in asked
         )
         return self._guarded("dnsbl", lambda: check_lists(asked, resolver), broken)
+
+    def prefetch_lists(
+        self, lists: tuple[DnsList, ...], transaction: Transaction, author: Author, resolver: Resolver
+    ) -> None:
+        """Ask what lists say, and do not wait for it."""
+
+        def asked() -> None:
+            for each in lists:
+                if (subject := _subject(each, transaction, author)) is not None:
+                    resolver.prefetch(query_name(each, subject), "A")
+
+        self._guarded("dnsbl", asked, None)
 
     def spam(self, scanning: Scanning) -> SpamResult | None:
         """What the scanner thinks of the content; None where it was not asked."""

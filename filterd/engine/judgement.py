@@ -160,6 +160,7 @@ class MailJudgement:
         if self._from_us:
             self._outbound = Outbound(self._policy, author, user, self._notes.resolver())
         else:
+            self._checks.prefetch_lists(author)
             self._gather.begin_content(
                 header, author, self._checks.results.spf, self._runtime.clock.now(), self._notes.resolver()
             )
