@@ -1,7 +1,7 @@
 # For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench fuzz lint format man install install-test packages servers clean
+.PHONY: help demo test chaos bench fuzz lint format man install install-test packages servers clean
 
 # Debian's own Python: python3-dev's headers belong to it, and pymilter is compiled against them.
 PYTHON := /usr/bin/python3
@@ -19,6 +19,10 @@ demo: install ## the main job, on one machine: nineteen mails, honest, forged an
 test: lint servers ## everything that must hold
 	@[ "$$(id -u)" = 0 ] || sudo true
 	$(BIN)/pytest -n auto
+
+MAILS := 10000
+chaos: install-test servers ## everything breaks while MAILS (10000) mails flow; make test has it in short
+	CHAOS_MAILS=$(MAILS) CHAOS_ROUNDS=40 $(BIN)/pytest -p no:xdist tests/system/test_chaos.py
 
 COUNT := 1000
 ROUNDS := 5
