@@ -14,7 +14,7 @@ from dkim_mail import rsa_pair, signed
 from example_org import HONEST, MAIL, SENDER, STRANGER, UNKNOWN, policy
 from servers.filterd import Filterd
 from servers.milter_process import eventually
-from servers.postfix import Postfix
+from servers.postfix import Postfix, running
 
 pytestmark = pytest.mark.system
 
@@ -164,3 +164,17 @@ def test_a_candidate_is_judged_by_what_the_policy_in_force_was_answered(
 
     assert told == {"defer": "same", "accept": "recipients:defer:greylist"}
     assert before == 1
+
+
+def test_the_policy_service_alone_defers_and_lets_in(dns: str, recipient: str, tmp_path: Path) -> None:
+    with running(
+        settings={"smtpd_recipient_restrictions": "check_policy_service unix:milters/policy, permit"}
+    ) as postfix:
+        server = f'policy_service: ["unix:{postfix.milters}/policy"], state: "sqlite:{tmp_path}/state.db"'
+        text = f"dmarc: {{ on_multiple_authors: skip }}\ngreylist: {{ {SOON} }}"
+        with Filterd(postfix.milters, policy(dns, text), server=server) as filterd:
+            assert send(postfix, recipient) == [450]
+            assert "Recipient address rejected: new here: try again in 1 s" in postfix.log
+            assert send(postfix, recipient, HONEST, SENDER, MAIL) == [250, 250]
+            eventually(lambda: send(postfix, recipient, NEIGHBOUR) == [250, 250])
+            assert filterd.events("fault") == []
