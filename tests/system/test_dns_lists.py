@@ -8,8 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import dns.message
+import dns.rcode
 import pytest
 from servers import nsd
+from servers.fake_dns import FakeDns, reply
 from servers.filterd import Filterd
 from servers.milter_process import eventually
 
@@ -193,3 +196,35 @@ def test_each_list_says_what_becomes_of_mail_without_it(zone: str, on_error: str
             found, decision, _ = Place(mta.port, filterd, tmp_path / "mail" / READER).send("203.0.113.14")
 
     assert (found, decision["rule"]) == (code, "dnsbl.on_error")
+
+
+def test_all_lists_are_asked_before_one_has_answered_and_once(tmp_path: Path) -> None:
+    zones = [f"{number}.list.test" for number in range(8)]
+
+    def asked() -> set[str]:
+        return {each for each in server.questions if ".list.test." in each}
+
+    def answered(query: bytes, _: bool) -> list[bytes]:
+        name = str(dns.message.from_wire(query).question[0].name)
+        if not name.endswith(".list.test."):
+            return [reply(query, code=dns.rcode.NXDOMAIN)]
+        with server.arrived:
+            server.arrived.wait_for(lambda: len(asked()) == len(zones), timeout=60)
+        return [reply(query, f"{name} 300 A 127.0.0.2")]
+
+    lists = "".join(f"  - {{ zone: {zone}, score: 1 }}\n" for zone in zones)
+    with FakeDns(answered) as server:
+        text = (
+            f'dns: {{ servers: ["127.0.0.1:{server.address[1]}"], timeout: 60s }}\ndnsbl:\n{lists}score: {{ tag: 8 }}\n'
+        )
+        with (
+            Filterd(tmp_path, text, workers=1) as filterd,
+            running(MtaConfig("mx.home.example", tmp_path / "mail", (filterd.address,))) as mta,
+        ):
+            place = Place(mta.port, filterd, tmp_path / "mail" / READER)
+            first = place.send("203.0.113.1")[1]
+            before = list(server.questions)
+            second = place.send("203.0.113.1")[1]
+            after = [each for each in server.questions[len(before) :] if ".list.test." in each]
+
+    assert (first["score"], second["score"], after) == (8.0, 8.0, [])
