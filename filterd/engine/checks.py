@@ -26,11 +26,11 @@ _CONTENT = frozenset({Check.SPAM})
 
 
 class Checks:
-    """The checks of one mail, each of which runs once. `results` are those found so far."""
+    """The checks of one mail, each of which runs once. `transaction` is as MAIL began it, `results` are those found."""
 
     def __init__(self, policy: Policy, connection: Facts, gather: Gather, notes: Notes) -> None:
         self._policy, self._gather, self._notes = policy, gather, notes
-        self._transaction = connection.transaction
+        self.transaction = connection.transaction
         self.results = Results()
         #: whose address SPF judges: the client's, or, once it is known, the one that our outermost relay recorded
         self.origin = None if connection.client_relay else connection.transaction
@@ -42,7 +42,7 @@ class Checks:
         if self.from_us or not checks:
             return
         resolver = self._notes.resolver()
-        sender, helo = self._transaction.sender, self._transaction.helo
+        sender, helo = self.transaction.sender, self.transaction.helo
         name = str(sender.mailbox.domain) if sender is not None and sender.mailbox is not None else helo
         # SPF asks nobody about an address literal (RFC 7208 4.3).
         if Check.SPF in checks and name and name[0] != "[":
@@ -64,7 +64,7 @@ class Checks:
 
     def relayed(self, handovers: Iterable[Handover | None]) -> None:
         """Find the connection that our outermost relay took: the fields of our relays stand on top, newest first."""
-        self.origin = replace(self._transaction, client=Client(None), helo=None)
+        self.origin = replace(self.transaction, client=Client(None), helo=None)
         for found in handovers:
             if found is None:
                 break
@@ -73,7 +73,7 @@ class Checks:
                 self.results = replace(self.results, spf=CONTRADICTED)
                 break
             if not ours(self._policy.settings.networks, found.ip):
-                self.origin = replace(self._transaction, client=Client(found.ip), helo=found.helo)
+                self.origin = replace(self.transaction, client=Client(found.ip), helo=found.helo)
                 break
 
     def run(self, checks: frozenset[Check], author: Author | None, scanning: Scanning | None) -> None:
@@ -101,7 +101,7 @@ class Checks:
             dnsbl = self._notes.timed("dnsbl", lambda: gather.dnsbl(of_author(lists, False), origin, None, resolver))
         if Check.DNSBL_AUTHOR in checks and dnsbl_author is None and author is not None:
             dnsbl_author = self._notes.timed(
-                "dnsbl", lambda: gather.dnsbl(of_author(lists, True), self._transaction, author, resolver)
+                "dnsbl", lambda: gather.dnsbl(of_author(lists, True), self.transaction, author, resolver)
             )
         if Check.DKIM in checks and dkim is None:
             dkim = self._notes.timed("dkim", lambda: gather.dkim(resolver))

@@ -9,20 +9,19 @@ from filterd.authres.trusted import topmost
 from filterd.engine.changes import Change
 from filterd.engine.checks import Checks
 from filterd.engine.conclusion import conclusion, decisive
-from filterd.engine.fallback import HEADER_TOO_LARGE, not_signed, own_fault
-from filterd.engine.finish import Finished, finish, said, strip_only
+from filterd.engine.fallback import HEADER_TOO_LARGE, own_fault
+from filterd.engine.finish import Finished
 from filterd.engine.greylisting import Greylisting
 from filterd.engine.limiting import Limiting
+from filterd.engine.making import Making
 from filterd.engine.networks import ours
 from filterd.engine.notes import Notes
 from filterd.engine.runtime import Runtime
 from filterd.engine.scanning import Scanning
-from filterd.engine.sealing import Sealed
 from filterd.engine.shadow import judge_in_shadow
-from filterd.engine.signing import Outbound, Signed
-from filterd.mail.header import Field, Header
+from filterd.engine.signing import Outbound
+from filterd.mail.header import Header
 from filterd.mail.message import Author, author_of
-from filterd.mail.reason import Reason
 from filterd.mail.received import added_inside, handover
 from filterd.mail.transaction import ForwardPath, Stage, Transaction
 from filterd.policy.decide import decide, whose
@@ -47,10 +46,6 @@ MAX_FIELDS = 5_000
 MAX_HEADER_OCTETS = 8 * 1024 * 1024
 
 _CONTINUE = Verdict()
-
-
-class NotOfferedError(Exception):
-    """The MTA does not offer a change that the mail needs: it is not delivered as if it had been made."""
 
 
 class MailJudgement:
@@ -83,13 +78,12 @@ class MailJudgement:
         self._greylisting = Greylisting(runtime, shared=runtime.policy.envelope_only)
         self._outbound: Outbound | None = None
         self._scanning: Scanning | None = None
-        self._signed = Signed()
-        self._sealed = Sealed()
         self._found: Mapping[str, object] = {}
         self._refused: Verdict | None = None
         # Other servers of ours can only have seen what comes from our networks.
         inside = connection.client_relay or connection.client_trusted
         self._seen_by = runtime.other_ids if inside else frozenset()
+        self._made = Making(runtime, self._checks, self._gather, self._notes, self._seen_by)
         self._at, self._began = runtime.clock.now(), runtime.clock.monotonic()
 
     def begun(self) -> Verdict:
@@ -216,7 +210,7 @@ class MailJudgement:
         if self._author is None and self._refused is None:
             # An MTA that sends no end of headers: a message without header section.
             self.content(Header(), queue_id)
-        finished = self._finished(self._header or Header(), lacks)
+        finished = self._finished(lacks)
         self._limiting.finished(finished.verdict)
         self._greylisting.finished(finished.verdict, self._checks.results)
         self._notes.times["end_of_message"] = (self._runtime.clock.monotonic() - began) * 1000
@@ -244,62 +238,22 @@ class MailJudgement:
         if verdict is not None:
             self._record(verdict, completed=False)
 
-    def _finished(self, header: Header, lacks: frozenset[type[Change]]) -> Finished:
-        authserv_id, other_ids = self._runtime.authserv_id, self._runtime.other_ids - self._seen_by
+    def _finished(self, lacks: frozenset[type[Change]]) -> Finished:
+        header = self._header or Header()
         try:
             if self._refused is not None:
-                return self._unjudged(self._refused, header)
+                return self._made.unjudged(self._refused, header, self._from_us)
             if self._scanning is not None and not self._decided():
                 transaction = replace(
                     self._whole_transaction(), client=(self._checks.origin or self._transaction).client
                 )
-                self._scanning.begin(transaction, authserv_id, self._at, header)
+                self._scanning.begin(transaction, self._runtime.authserv_id, self._at, header)
             self._judge(Stage.END_OF_MESSAGE)
-            verdict = self._conclusion()
-            # Behind a relay of ours, what was judged is the connection that the relay took.
-            found = said(authserv_id, self._checks.origin or self._transaction, self._checks.results, verdict.override)
-            recipients = [each.text for each in self._recipients]
-            finished = finish(
-                verdict, header, recipients, found, other_ids, self._sign, lambda edited: self._seal(edited, found)
-            )
-            if self._signed.defer:
-                return Finished(not_signed(self._signed.unsigned))
-            missing = next((each for each in finished.changes if type(each) in lacks), None)
-            if missing is not None:
-                raise NotOfferedError(f"the MTA does not let filterd make a change that the policy asks for: {missing}")
-            return finished
+            verdict, recipients = self._conclusion(), [each.text for each in self._recipients]
+            return self._made.of(verdict, header, recipients, self._outbound, lacks, whole=self._header is not None)
         except Exception as error:  # noqa: BLE001 # our own fault: the policy has declared what becomes of the mail
             self._gather.fault("finish", error)
-            return self._unjudged(own_fault(self._policy.settings), header)
-
-    def _unjudged(self, verdict: Verdict, header: Header) -> Finished:
-        leaves_unsigned = self._from_us and not verdict.disposition.final
-        self._signed = Signed(unsigned=Reason.CHECK_FAILED if leaves_unsigned else None)
-        other_ids = self._runtime.other_ids - self._seen_by
-        return strip_only(verdict, header, other_ids | {self._runtime.authserv_id})
-
-    def _sign(self, header: Header) -> tuple[Field, ...]:
-        runtime, outbound = self._runtime, self._outbound
-        if outbound is None:
-            return ()
-        now, memory = int(runtime.clock.now()), runtime.publications
-        self._signed = self._notes.timed(
-            "sign",
-            lambda: outbound.finish(header if self._header is not None else None, now, memory, self._notes.resolver()),
-        )
-        if self._signed.fault:
-            self._gather.faults.append(self._signed.fault)
-        return self._signed.fields
-
-    def _seal(self, header: Header, found: AuthenticationResults) -> tuple[Field, ...]:
-        runtime, chain = self._runtime, self._checks.results.arc
-        if chain is None:
-            return ()
-        now, memory = runtime.clock.now(), runtime.publications
-        self._sealed = self._notes.timed(
-            "seal", lambda: self._gather.seal(header, found, chain, now, memory, self._notes.resolver())
-        )
-        return self._sealed.fields
+            return self._made.unjudged(own_fault(self._policy.settings), header, self._from_us)
 
     def _conclusion(self) -> Verdict:
         intentions: list[Edit] = []
@@ -412,10 +366,10 @@ class MailJudgement:
                 author=self._author,
                 size=self._size if completed else None,
                 results=self._checks.results,
-                signed=self._signed.names,
-                unsigned=self._signed.unsigned,
-                sealed=self._sealed.name,
-                unsealed=self._sealed.unsealed,
+                signed=self._made.signed.names,
+                unsigned=self._made.signed.unsigned,
+                sealed=self._made.sealed.name,
+                unsealed=self._made.sealed.unsealed,
                 judgements=tuple(self._judgements),
                 verdict=verdict,
                 answers=notes.answers(),

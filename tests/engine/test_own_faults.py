@@ -76,7 +76,7 @@ class Desk:
         ("judgement.topmost", RELAY),
         ("judgement.Outbound", OURS),
         ("checks.Checks.run", RELAY),
-        ("judgement.finish", RELAY),
+        ("making.finish", RELAY),
     ],
 )
 def test_a_fault_of_our_own_ends_as_declared(
@@ -98,12 +98,12 @@ def test_a_fault_of_our_own_ends_as_declared(
         assert DeleteField("Authentication-Results", 1) in finished.changes
 
 
-@pytest.mark.parametrize("broken", ["author_of", "Outbound", "finish"])
+@pytest.mark.parametrize("broken", ["judgement.author_of", "judgement.Outbound", "making.finish"])
 def test_mail_that_leaves_unsigned_by_a_fault_has_that_reason(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(f"filterd.engine.judgement.{broken}", breaks)
+    monkeypatch.setattr(f"filterd.engine.{broken}", breaks)
     desk = Desk("accept")
     desk.send(OURS)
 
