@@ -181,14 +181,14 @@ class Conversation:
     def data(self, queue_id: str | None, accepted: int | None = None) -> Verdict:
         return self._ask(Stage.DATA, lambda: self._session.data(queue_id, accepted))
 
-    def field(self, name: bytes, value: bytes) -> bool:
-        """A header field: `value` is all behind the colon, inner line ends are CRLF. Whether more need be told."""
-        # One more than the engine takes, so that it can refuse it.
-        more = len(self._header) <= MAX_FIELDS and self._header_size <= MAX_HEADER_OCTETS
-        if more:
-            self._header.append(Field(name, value))
-            self._header_size += len(name) + len(value)
-        return more
+    def fields(self, fields: Sequence[Field]) -> bool:
+        """The next header fields. Whether more need be told."""
+        if self._header_size <= MAX_HEADER_OCTETS:
+            # One more than the engine takes, so that it can refuse it.
+            taken = fields[: MAX_FIELDS + 1 - len(self._header)]
+            self._header += taken
+            self._header_size += sum([len(each.name) + len(each.value) for each in taken])
+        return len(self._header) <= MAX_FIELDS and self._header_size <= MAX_HEADER_OCTETS
 
     def end_of_headers(self, queue_id: str | None) -> Verdict:
         return self._ask(Stage.END_OF_HEADERS, self._whole_header(queue_id))

@@ -176,7 +176,7 @@ class MilterFrontend:
 
     @_callback(None)
     def _header(self, link: _Link, name: str, value: bytes) -> None:
-        link.conversation.field(name.encode(), facts.field_value(value, leading_space=link.leading_space))
+        link.conversation.fields(facts.fields([(name.encode(), value)], leading_space=link.leading_space))
 
     @_callback(Stage.END_OF_HEADERS)
     def _end_of_headers(self, link: _Link) -> Verdict:

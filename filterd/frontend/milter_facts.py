@@ -3,10 +3,12 @@
 MTA differences stand here as comments, each where it decides something.
 """
 
+from collections.abc import Iterable
 from enum import Enum, auto
 from ipaddress import IPv6Address, ip_address
 
 from filterd.mail.address import AddressError, Mailbox, parse_path
+from filterd.mail.header import Field
 from filterd.mail.transaction import Client, IPAddress
 
 
@@ -69,10 +71,18 @@ def refused(mailer: str | None, status: str | None) -> Refused:
     return Refused.FOR_NOW if status is not None and status.startswith("4") else Refused.FOR_GOOD
 
 
-def field_value(value: bytes, *, leading_space: bool) -> bytes:
-    """A header field's value as it stood in the mail. `leading_space`: whether the MTA left the space to us."""
-    if b"\n" in value:
-        # Inside a value, Postfix and Sendmail end lines with LF.
-        value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    # The MTA took one space, if there was one. There was, most often, unless a tab or a fold is first.
-    return value if leading_space or value[:1] in (b"\t", b"\r") else b" " + value
+def fields(named: Iterable[tuple[bytes, bytes]], *, leading_space: bool) -> list[Field]:
+    """Header fields as they stood in the mail, of their names and values in the protocol.
+
+    `leading_space`: whether the MTA left the space behind the colon to us.
+    """
+    found = []
+    for name, value in named:
+        if b"\n" in value:
+            # Inside a value, Postfix and Sendmail end lines with LF.
+            value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if not leading_space and value[:1] not in (b"\t", b"\r"):
+            # The MTA took one space, if there was one. There was, most often, unless a tab or a fold is first.
+            value = b" " + value
+        found.append(Field(name, value))
+    return found

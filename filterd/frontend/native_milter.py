@@ -7,9 +7,6 @@ It is called on a thread that may block: the engine runs in the call. It reads a
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, reduce
-from operator import or_
 from typing import Any
 
 from filterd.engine import changes
@@ -17,13 +14,13 @@ from filterd.frontend import milter_facts as facts
 from filterd.frontend.conversation import Reception
 from filterd.frontend.milter_reply import Action as Answered
 from filterd.frontend.milter_reply import HeaderEdit, MilterEdit, answer, edits
+from filterd.frontend.milter_terms import NOTHING_YET, STAGES, terms
 from filterd.frontend.strand import Abandoned
-from filterd.mail.transaction import ForwardPath, ReversePath, Stage
+from filterd.mail.transaction import ForwardPath, ReversePath
 from filterd.policy.verdict import Verdict
 from filterd.wire.milter import (
     Abort,
     Accept,
-    Action,
     AddRecipient,
     BodyChunk,
     ChangeHeader,
@@ -43,7 +40,6 @@ from filterd.wire.milter import (
     Mail,
     Negotiate,
     Packet,
-    Protocol,
     Quarantine,
     Quit,
     QuitNewConnection,
@@ -53,28 +49,10 @@ from filterd.wire.milter import (
     Tempfail,
     UnknownCommand,
 )
-from filterd.wire.milter_codec import Decoder, ProtocolError, encode, letter
-from filterd.wire.milter_state import EDITS, NOT_ANSWERED, Order, is_answered
+from filterd.wire.milter_codec import ProtocolError, encode, letter
+from filterd.wire.milter_decoder import Decoder, HeaderFields
+from filterd.wire.milter_state import EDITS, Order
 
-_NEWEST, _OLDEST = 6, 2
-_FLAGS: dict[type[changes.Change], Action] = {
-    changes.InsertField: Action.ADD_HEADER,
-    changes.ChangeField: Action.CHANGE_HEADER,
-    changes.DeleteField: Action.CHANGE_HEADER,
-    changes.AddRecipient: Action.ADD_RECIPIENT,
-    changes.DeleteRecipient: Action.DELETE_RECIPIENT,
-    changes.ChangeSender: Action.CHANGE_SENDER,
-}
-_ALWAYS = Protocol.NO_REPLY_HEADER | Protocol.NO_REPLY_BODY | Protocol.NO_UNKNOWN | Protocol.LEADING_SPACE
-_STAGES: dict[type[Packet], Stage] = {
-    Connect: Stage.CONNECT,
-    Helo: Stage.HELO,
-    Mail: Stage.MAIL,
-    Rcpt: Stage.RCPT,
-    Data: Stage.DATA,
-    EndOfHeaders: Stage.END_OF_HEADERS,
-    EndOfMessage: Stage.END_OF_MESSAGE,
-}
 _ANSWERS: dict[Answered, bytes] = {
     Answered.CONTINUE: encode(Continue()),
     Answered.ACCEPT: encode(Accept()),
@@ -93,22 +71,6 @@ _WITHOUT_MACROS = (HeaderField, BodyChunk)
 _LATEST_FIRST = (*_OF_MESSAGE, letter(Helo), letter(Connect))
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What was negotiated, and what follows from it."""
-
-    reply: bytes
-    actions: Action
-    protocol: Protocol
-    leading_space: bool
-    hears_refused: bool
-    answered: frozenset[type[Packet]]
-    lacks: frozenset[type[changes.Change]]
-
-
-_NOTHING_YET = _Terms(b"", Action(0), Protocol(0), False, False, frozenset(), frozenset())
-
-
 class NativeMilter:
     """One connection. Called by one thread at a time."""
 
@@ -116,9 +78,9 @@ class NativeMilter:
         """Begin. Raises what the engine raises."""
         self._reception = reception
         self._conversation = reception.open(direct=True)
-        self._decoder = Decoder(unread_macros=_WITHOUT_MACROS)
+        self._decoder = Decoder(unread_macros=_WITHOUT_MACROS, gathers=True)
         self._order = Order()
-        self._terms = _NOTHING_YET
+        self._terms = NOTHING_YET
         self._macros: dict[bytes, dict[bytes, bytes]] = {}
         # What came and was not taken yet, the packet that is being taken first; and what was answered since.
         self._packets: deque[Packet] = deque()
@@ -173,7 +135,7 @@ class NativeMilter:
         self._conversation.close()
 
     def _heard(self, packet: Packet) -> bytes:
-        kind = type(packet)
+        kind = HeaderField if type(packet) is HeaderFields else type(packet)
         if not (self._order.follow(kind, self._terms.protocol) or self._begins_anew(kind)):
             raise ProtocolError(f"{kind.__name__} comes out of order")
         try:
@@ -184,7 +146,7 @@ class NativeMilter:
             return self._failed(kind, error)
 
     def _failed(self, kind: type[Packet], error: BaseException) -> bytes:
-        stage = _STAGES.get(kind)
+        stage = STAGES.get(kind)
         where = kind.__name__ if stage is None else stage.word
         return self._answer(kind, self._conversation.fail(where, error, for_good=kind in (Connect, Helo)))
 
@@ -198,7 +160,7 @@ class NativeMilter:
     def _answer(self, kind: type[Packet], verdict: Verdict = _GO_ON) -> bytes:
         if kind not in self._terms.answered:
             return b""
-        stage = _STAGES.get(kind)
+        stage = STAGES.get(kind)
         if stage is None:
             return _ANSWERS[Answered.CONTINUE]
         given = answer(verdict, stage)
@@ -224,7 +186,7 @@ class NativeMilter:
             self._macros.pop(each, None)
 
     def _negotiate(self, packet: Negotiate) -> bytes:
-        self._terms = _terms(self._reception, packet.version, packet.actions, packet.protocol)
+        self._terms = terms(self._reception, packet.version, packet.actions, packet.protocol)
         self._conversation.lacks = self._terms.lacks
         return self._terms.reply
 
@@ -263,12 +225,11 @@ class NativeMilter:
     def _data(self, _: Data) -> bytes:
         return self._answer(Data, self._conversation.data(self._macro(b"i")))
 
-    def _field(self, packet: HeaderField) -> bytes:
-        value = facts.field_value(packet.value, leading_space=self._terms.leading_space)
-        if not self._conversation.field(packet.name, value):
+    def _fields(self, packet: HeaderFields) -> bytes:
+        if not self._conversation.fields(facts.fields(packet.fields, leading_space=self._terms.leading_space)):
             # The mail is refused whatever else comes.
             self._decoder.pass_over(HeaderField)
-        return self._answer(HeaderField)
+        return self._answer(HeaderField) * len(packet.fields)
 
     def _end_of_headers(self, _: EndOfHeaders) -> bytes:
         return self._answer(EndOfHeaders, self._conversation.end_of_headers(self._macro(b"i")))
@@ -314,7 +275,7 @@ _TAKE: dict[type[Packet], Callable[[NativeMilter, Any], bytes]] = {
     Mail: NativeMilter._mail,
     Rcpt: NativeMilter._rcpt,
     Data: NativeMilter._data,
-    HeaderField: NativeMilter._field,
+    HeaderField: NativeMilter._fields,
     EndOfHeaders: NativeMilter._end_of_headers,
     BodyChunk: NativeMilter._body,
     EndOfMessage: NativeMilter._end_of_message,
@@ -323,28 +284,6 @@ _TAKE: dict[type[Packet], Callable[[NativeMilter, Any], bytes]] = {
     Quit: NativeMilter._quit,
     QuitNewConnection: NativeMilter._next_client,
 }
-
-
-# Every connection of an MTA makes the same offer, and working with flags takes longer than a mail's whole header.
-@lru_cache(maxsize=64)
-def _terms(reception: Reception, version: int, actions: Action, protocol: Protocol) -> _Terms:
-    if version < _OLDEST:
-        raise ProtocolError(f"version {version} of the milter protocol")
-    wanted = _ALWAYS
-    for kind, stage in _STAGES.items():
-        if not reception.judges(stage):
-            wanted |= NOT_ANSWERED[kind]
-    if reception.counts_refused:
-        wanted |= Protocol.REJECTED_RECIPIENTS
-    # A bit that the MTA did not offer would end the connection. Lists of macros are not asked for: Postfix takes one
-    # list as all lists, and its defaults have what is read here.
-    needed = reduce(or_, (_FLAGS[each] for each in reception.changes), Action.QUARANTINE)
-    actions, protocol = actions & needed, protocol & wanted
-    answered = frozenset(kind for kind in _TAKE if is_answered(kind, protocol))
-    reply = encode(Negotiate(min(version, _NEWEST), actions, protocol))
-    lacks = frozenset(each for each in reception.changes if _FLAGS[each] not in actions)
-    spaced, told = Protocol.LEADING_SPACE in protocol, Protocol.REJECTED_RECIPIENTS in protocol
-    return _Terms(reply, actions, protocol, spaced, told, answered, lacks)
 
 
 def _packet(edit: MilterEdit) -> Packet:

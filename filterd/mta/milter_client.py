@@ -38,7 +38,8 @@ from filterd.wire.milter import (
     ReplaceBody,
     Skip,
 )
-from filterd.wire.milter_codec import Decoder, ProtocolError, encode, letter
+from filterd.wire.milter_codec import ProtocolError, encode, letter
+from filterd.wire.milter_decoder import Decoder
 from filterd.wire.milter_state import EDITS, NOT_SENT, VERSIONS, is_answered, is_legal_reply, is_sent
 
 _log = logging.getLogger("filterd.mta")

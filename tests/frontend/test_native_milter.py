@@ -19,7 +19,8 @@ from filterd.mail.transaction import Client, ForwardPath, ReversePath
 from filterd.policy.load import load
 from filterd.policy.verdict import Verdict
 from filterd.wire import milter as m
-from filterd.wire.milter_codec import Decoder, ProtocolError, encode
+from filterd.wire.milter_codec import ProtocolError, encode
+from filterd.wire.milter_decoder import Decoder
 
 EVERYTHING = m.Negotiate(6, m.Action(0x1FF), m.Protocol(0x1FFFFF))
 SESSION = (EVERYTHING, m.Connect(b"client.example", m.Family.INET, 4711, b"192.0.2.1"), m.Helo(b"client.example"))

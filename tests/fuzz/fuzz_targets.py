@@ -41,7 +41,8 @@ from filterd.policy.load import load
 from filterd.policy.transcript_read import TranscriptError, from_mapping
 from filterd.spf.check import check_mail_from
 from filterd.wire.access_policy import AccessPolicyError, RequestReader, encode_request, read_answer
-from filterd.wire.milter_codec import Decoder, ProtocolError, encode
+from filterd.wire.milter_codec import ProtocolError, encode
+from filterd.wire.milter_decoder import Decoder
 
 CLIENT = ip_address("192.0.2.1")
 SENDER = Mailbox("joe", Domain("example.org"))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from filterd.wire import milter as m
-from filterd.wire.milter_codec import Decoder, encode
+from filterd.wire.milter_codec import encode
+from filterd.wire.milter_decoder import Decoder
 
 Start = Callable[..., Any]
 Answers = dict[type[m.Packet], Any]

@@ -27,7 +27,8 @@ from filterd.wire.milter import (
     Quit,
     Rcpt,
 )
-from filterd.wire.milter_codec import Decoder, encode
+from filterd.wire.milter_codec import encode
+from filterd.wire.milter_decoder import Decoder
 from filterd.wire.milter_state import is_answered
 
 POSTFIX_ACTIONS = Action(0x1FF)

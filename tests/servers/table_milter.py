@@ -47,7 +47,8 @@ from filterd.wire.milter import (
     Tempfail,
     UnknownCommand,
 )
-from filterd.wire.milter_codec import Decoder, encode
+from filterd.wire.milter_codec import encode
+from filterd.wire.milter_decoder import Decoder
 from filterd.wire.milter_state import VERSIONS, is_answered
 
 _PATIENCE = 60.0

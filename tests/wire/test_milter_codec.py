@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.wire import milter as m
-from filterd.wire.milter_codec import Decoder, ProtocolError, encode, letter
+from filterd.wire.milter_codec import ProtocolError, encode, letter
+from filterd.wire.milter_decoder import Decoder
 
 _KINDS = [
     kind for kind in vars(m).values() if isinstance(kind, type) and issubclass(kind, m.Packet) and kind is not m.Packet
