@@ -57,9 +57,9 @@ def carry_out(
 
     `now` is what was shown, `record` what is known of the files if this is interrupted. Raises PostfixError.
     """
+    known, earlier = complaints(folder), remembered(folder)
     if texts(folder) != now:
         raise PostfixError(f"{folder} was changed meanwhile; nothing was done")
-    known, earlier = complaints(folder), remembered(folder)
     remember(folder, record)
     install(folder, target, order)
     new = [line for line in complaints(folder) if line not in known]

@@ -1,7 +1,7 @@
 """Whether Postfix's processes, in their chroot and as their user, get to filterd's sockets. Looks at files."""
 
 import os
-import stat
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from filterd.policy.schema import Server
 from filterd.postfix.config import Config
 from filterd.postfix.finding import POLICY, RUN, Finding, Severity, attached, sites
 from filterd.postfix.plan import Ours, shut_out
-from filterd.postfix.reach import answers, barrier
+from filterd.postfix.reach import answers, barrier, group_of
 
 _DEFERRED = "All mail is deferred with 451 4.7.1, or as milter_default_action says."
 
@@ -50,10 +50,9 @@ def _absolute(config: Config, address: str) -> Iterator[Finding]:
 def _socket(config: Config, address: str, path: str | None) -> Iterator[Finding]:
     queue, user = config.value("queue_directory"), config.value("mail_owner")
     if path is not None and os.path.lexists(path):
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            yield Finding(
-                Severity.ERROR, "no-socket", f"{path} is a file, and no socket", _DEFERRED, RUN, (f"rm {path}",)
-            )
+        if not Path(path).is_socket():
+            line = shlex.join(["rm", path])
+            yield Finding(Severity.ERROR, "no-socket", f"{path} is a file, and no socket", _DEFERRED, RUN, (line,))
             return
         # What is above the queue directory does not matter: Postfix begins there.
         top = Path(queue) if Path(path).is_relative_to(queue) else Path("/")
@@ -62,14 +61,17 @@ def _socket(config: Config, address: str, path: str | None) -> Iterator[Finding]
             yield _kept_out(user, Path(path), *found)
     if not answers(address, queue):
         what = f"Nobody answers at {path or address}"
-        happens = f"filterd does not run, or listens elsewhere. {_DEFERRED}"
+        root = "" if os.geteuid() == 0 else "; or only root may see it"
+        happens = f"filterd does not run, or listens elsewhere{root}. {_DEFERRED}"
         yield Finding(Severity.ERROR, "silent", what, happens, RUN, ("systemctl start filterd",))
 
 
 def _kept_out(user: str, socket: Path, file: Path, lacks: str) -> Finding:
     what = f"Postfix, which runs as {user}, does not get to {socket}"
     happens = f"{lacks}. {_DEFERRED}"
+    group = group_of(user)
     if file == socket:
-        line = f'server: {{ socket: {{ group: {user}, mode: "0660" }} }}'
+        line = f'server: {{ socket: {{ group: {group}, mode: "0660" }} }}'
         return Finding(Severity.ERROR, "permission", what, happens, POLICY, (line,))
-    return Finding(Severity.ERROR, "permission", what, happens, RUN, (f"chgrp {user} {file}", f"chmod g+x {file}"))
+    lines = (shlex.join(["chgrp", group, str(file)]), shlex.join(["chmod", "g+x", str(file)]))
+    return Finding(Severity.ERROR, "permission", what, happens, RUN, lines)

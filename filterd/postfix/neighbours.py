@@ -42,9 +42,11 @@ NEIGHBOURS = (
 
 def neighbour(address: str) -> Neighbour | None:
     """Who is at an address of Postfix's."""
+    # Folders further above say where Postfix lives.
+    place = "/".join(address.lower().split("/")[-2:])
     port = address.rpartition(":")[2] if address.startswith("inet") else ""
     for each in NEIGHBOURS:
-        if port in each.ports or any(word in address.lower() for word in each.words):
+        if port in each.ports or any(word in place for word in each.words):
             return each
     return None
 

@@ -48,6 +48,14 @@ def barrier(path: Path, user: str, top: Path) -> tuple[Path, str] | None:
     return None
 
 
+def group_of(user: str) -> str:
+    """The name of a user's own group; the user's, where there is none."""
+    try:
+        return _group(pwd.getpwnam(user).pw_gid)
+    except KeyError:
+        return user
+
+
 def _refuses(path: Path, user: int, groups: set[int], right: int) -> str | None:
     """`right` is 1 to pass through a folder, 2 to connect to a socket (path_resolution(7), unix(7))."""
     try:

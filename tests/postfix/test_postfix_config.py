@@ -1,6 +1,8 @@
 """Postfix's lists are read as Postfix reads them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filterd.postfix.config import Milter, items, milters, policy_services, same
 
@@ -19,6 +21,11 @@ LISTS = {
 @pytest.mark.parametrize("value", LISTS)
 def test_braces_hold_together_what_they_enclose(value: str) -> None:
     assert items(value) == LISTS[value]
+
+
+@given(st.text("ab,{} \t", max_size=40))
+def test_what_was_read_is_read_so_again(value: str) -> None:
+    assert items(", ".join(items(value))) == items(value)
 
 
 def test_a_milter_has_an_address_and_settings() -> None:
