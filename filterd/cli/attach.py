@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from filterd.cli.misuse import MisuseError
-from filterd.cli.postfix_joint import agreed, carry_out, done, say, server_of, show, that_changes
+from filterd.cli.postfix_joint import agreed, carry_out, done, refused, say, server_of, show, that_changes
 from filterd.postfix.attached import Attached, remembered, texts
 from filterd.postfix.config import Config, milters
 from filterd.postfix.neighbours import in_place, neighbour
@@ -40,7 +40,7 @@ def postfix(folder: Path | None, policy: Path, dry_run: bool, yes: bool) -> None
     try:
         _attach(folder, policy, dry_run=dry_run, yes=yes)
     except PostfixError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(refused(error)) from None
 
 
 def _attach(folder: Path | None, policy: Path, *, dry_run: bool, yes: bool) -> None:

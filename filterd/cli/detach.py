@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from filterd.cli.postfix_joint import agreed, carry_out, done, say, server_of, show, that_changes
+from filterd.cli.postfix_joint import agreed, carry_out, done, refused, say, server_of, show, that_changes
 from filterd.postfix.attached import Attached, remember, remembered, texts
 from filterd.postfix.plan import detach, ours
 from filterd.postfix.postconf import FILES, PostfixError, changed, read
@@ -29,7 +29,7 @@ def postfix(folder: Path | None, policy: Path, dry_run: bool, yes: bool) -> None
     try:
         _detach(folder, policy, dry_run=dry_run, yes=yes)
     except PostfixError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(refused(error)) from None
 
 
 def _detach(folder: Path | None, policy: Path, *, dry_run: bool, yes: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from filterd.backend.policy_files import load_policy
 from filterd.cli.misuse import MisuseError
-from filterd.cli.postfix_joint import of_postfix, say, wrapped
+from filterd.cli.postfix_joint import of_postfix, refused, say, wrapped
 from filterd.policy.errors import PolicyErrors
 from filterd.policy.explain import printable_text
 from filterd.postfix.doctor import findings
@@ -40,7 +40,7 @@ def command(of: str, folder: Path | None, policy: Path, as_json: bool) -> None:
     try:
         config, settings = read(folder), load_policy(policy).settings
     except PostfixError as error:
-        raise MisuseError(printable_text(str(error))) from None
+        raise MisuseError(refused(error)) from None
     except PolicyErrors as errors:
         raise MisuseError(str(errors)) from None
     found = findings(config, settings.server, settings.networks)

@@ -89,6 +89,11 @@ def agreed(*, dry_run: bool, yes: bool) -> bool:
     return True
 
 
+def refused(error: PostfixError) -> str:
+    """What Postfix's programs say, for a terminal."""
+    return "\n".join(map(printable_text, str(error).splitlines()))
+
+
 def say(text: str, indent: str = "") -> None:
     """A paragraph for a person, as wide as a terminal."""
     for line in wrapped(text, len(indent)):

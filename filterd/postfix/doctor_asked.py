@@ -6,7 +6,17 @@ from filterd.policy.schema import Server
 from filterd.postfix.config import Config, Milter, Service, asked, items, milters, same
 from filterd.postfix.finding import RUN, Finding, Severity, asking, attached, setting, sites
 from filterd.postfix.neighbours import in_place, neighbour
-from filterd.postfix.plan import PARAMETER, PATIENT, REFERENCE, TIMES, Ours, misplaced, missing_macros, seconds
+from filterd.postfix.plan import (
+    PARAMETER,
+    PATIENT,
+    REFERENCE,
+    TIMES,
+    UNAUTHORIZED,
+    Ours,
+    misplaced,
+    missing_macros,
+    seconds,
+)
 
 _DEFERS = "451 4.3.5 Server configuration problem"
 _WITHOUT = {
@@ -142,6 +152,9 @@ def _order(config: Config, address: str) -> Iterator[Finding]:
     for service, name, entry in sites(config, address):
         found = milters(config.value(name, service))
         own = found.index(entry)
+        if sum(same(each.address, address, config.value("queue_directory")) for each in found) > 1:
+            what, happens = f"filterd is asked twice about one mail ({name})", "It is judged twice, and signed twice."
+            yield Finding(Severity.WARNING, "twice", what, happens, RUN, attached(config))
         written = (config.written if service is None else service.overrides).get(name, "")
         for index, each in enumerate(found):
             known = neighbour(each.address)
@@ -194,8 +207,8 @@ def _policy_service(config: Config, address: str) -> Iterator[Finding]:
             continue
         found = True
         wrong = misplaced(words, address, queue)
-        if wrong == "reject_unauth_destination":
-            what = f"filterd's policy service is asked before reject_unauth_destination ({label})"
+        if wrong in UNAUTHORIZED:
+            what = f"filterd's policy service is asked before {wrong} ({label})"
             happens = "Work is done, and limits count, for recipients that Postfix refuses anyway."
             yield Finding(Severity.WARNING, "policy-service-early", what, happens, RUN, attached(config))
         elif wrong:

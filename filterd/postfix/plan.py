@@ -30,6 +30,8 @@ MACROS = {
     "milter_end_of_data_macros": ("i",),
 }
 _RECIPIENTS = "smtpd_recipient_restrictions"
+#: What keeps Postfix from relaying for strangers.
+UNAUTHORIZED = ("reject_unauth_destination", "defer_unauth_destination")
 #: Words behind which nothing is asked.
 ENDS = ("permit", "reject", "defer", "defer_if_permit", "defer_if_reject")
 _REFERS = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\((\w+)\))")
@@ -106,20 +108,20 @@ def _milter_lists(config: Config, address: str) -> Iterator[Change]:
         # A list that names another one follows it.
         if "$smtpd_milters" in found or well_asked(config, service, name, address):
             continue
-        if found[:1] != [REFERENCE]:
-            others = [each for each in found if each != REFERENCE and not _is_at(each, address, queue)]
+        others = [each for each in found if each != REFERENCE and not _is_at(each, address, queue)]
+        if found != [REFERENCE, *others]:
             yield _change(service, name, written, [REFERENCE, *others])
 
 
 def well_asked(config: Config, service: Service | None, name: str, address: str) -> bool:
-    """Whether a list has filterd, at an address that holds in the chroot, with patience, and ahead of rewriters."""
+    """Whether a list has filterd once, at an address that holds in a chroot, with patience, ahead of rewriters."""
     queue, found = config.value("queue_directory"), milters(config.value(name, service))
-    for index, entry in enumerate(found):
-        if same(entry.address, address, queue):
-            ahead = [neighbour(each.address) for each in found[:index]]
-            rewritten = any(each is not None and each.rewrites for each in ahead)
-            return entry.address == address and not _needed(config, service, entry.settings) and not rewritten
-    return False
+    at = [index for index, each in enumerate(found) if same(each.address, address, queue)]
+    if len(at) != 1:
+        return False
+    entry, ahead = found[at[0]], [neighbour(each.address) for each in found[: at[0]]]
+    rewritten = any(each is not None and each.rewrites for each in ahead)
+    return entry.address == address and not _needed(config, service, entry.settings) and not rewritten
 
 
 def _needed(config: Config, service: Service | None, settings: Mapping[str, str]) -> list[str]:
@@ -213,8 +215,7 @@ def misplaced(words: Sequence[str], address: str, queue: str) -> str | None:
     for index, word in enumerate(words):
         if index and words[index - 1] == "check_policy_service" and _is_at(word, address, queue):
             ends = (each for each in words[: index - 1] if each in ENDS)
-            later = "reject_unauth_destination" if "reject_unauth_destination" in words[index:] else None
-            return next(ends, later)
+            return next(ends, next((each for each in words[index:] if each in UNAUTHORIZED), None))
     return None
 
 
@@ -238,7 +239,7 @@ def _where(found: list[str]) -> int:
         return len(found)
     if found[-1] == "permit":
         return len(found) - 1
-    behind = found.index("reject_unauth_destination") + 1 if "reject_unauth_destination" in found else 0
+    behind = max((found.index(each) + 1 for each in UNAUTHORIZED if each in found), default=0)
     permits = (index for index, word in enumerate(found) if index >= behind and word.startswith("permit"))
     return next(permits, len(found) - 1)
 

@@ -137,6 +137,12 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         "",
         [("warning", "after-rewriter")],
     ),
+    "asked twice": (
+        "smtpd_milters = $filterd_milter, unix:milters/milter.sock\nfilterd_milter = unix:milters/milter.sock\n"
+        "non_smtpd_milters = $filterd_milter",
+        "",
+        [("warning", "twice")],
+    ),
     "looked for in the chroot": (
         "smtpd_milters = unix:QUEUE/milters/milter.sock",
         "",
