@@ -34,6 +34,9 @@ ONE_ROOM = {
     "milter": "frontend",
     "dns": "backend",
     "publicsuffixlist": "backend",
+    "pymap": "mta",
+    "pysasl": "mta",
+    "proxyprotocol": "mta",
 }
 NEIGHBOUR = {"mta": {"mta", "mail", "wire", "lookup"}}  # it is a client of filterd, as Postfix is
 

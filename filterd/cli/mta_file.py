@@ -6,6 +6,7 @@ for in its own folder.
 
 import ssl
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -209,9 +210,11 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def _contradictions(document: Document, given: MtaFile) -> Iterator[PolicyError]:
     for number, each in enumerate(given.listen):
-        if given.tls is None and each.service.needs_tls(given.auth_without_tls):
-            problem = f"{each.service} goes with TLS; write tls: {{ certificate: FILE, key: FILE }}"
-            yield document.error(("listen", number), problem)
+        missing = each.service.lacks(given.tls is not None, given.auth_without_tls)
+        if missing is not None:
+            yield document.error(("listen", number), missing)
+        if each.service in (Service.IMAP, Service.IMAPS) and find_spec("pymap") is None:
+            yield document.error(("listen", number), f"{each.service} needs pymap: pip install 'filterd[imap]'")
         if each.service is not Service.SMTP and given.users is None:
             yield document.error(("listen", number), f"{each.service} is for those who log in; write users: FILE")
     if given.networks and not given.domains:

@@ -29,14 +29,21 @@ class Service(StrEnum):
     POP3 = "pop3"  #: as on port 110: our users read their mail, after STLS (RFC 2595)
     POP3S = "pop3s"  #: as on port 995: the same, within TLS from the first octet
 
+    IMAP = "imap"  #: as on port 143, but without STARTTLS: for loopback, where `auth_without_tls` says so
+    IMAPS = "imaps"  #: as on port 993: our users read their mail, within TLS from the first octet
+
     @property
     def within_tls(self) -> bool:
         """Whether TLS begins with the first octet."""
-        return self in (Service.SUBMISSIONS, Service.POP3S)
+        return self in (Service.SUBMISSIONS, Service.POP3S, Service.IMAPS)
 
-    def needs_tls(self, auth_without_tls: bool) -> bool:
-        """Whether it is of no use without a certificate."""
-        return self.within_tls or (self is not Service.SMTP and not auth_without_tls)
+    def lacks(self, tls: bool, auth_without_tls: bool) -> str | None:
+        """What is missing, if it is of no use with these settings."""
+        if self is Service.IMAP and not auth_without_tls:
+            return "imap has no STARTTLS; say imaps, or auth_without_tls: true"
+        if not tls and (self.within_tls or (self is not Service.SMTP and not auth_without_tls)):
+            return f"{self} goes with TLS; write tls: {{ certificate: FILE, key: FILE }}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

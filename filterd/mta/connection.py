@@ -44,6 +44,11 @@ class Connection:
         found: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
         return found
 
+    @property
+    def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The octets themselves, for a protocol whose lines are others."""
+        return self._reader, self._writer
+
     def name(self, of: str) -> tuple[str, int]:
         """Address and port: of `peername`, the client, or of `sockname`, ourselves."""
         found: tuple[Any, ...] = self._writer.get_extra_info(of) or ("unknown", 0)

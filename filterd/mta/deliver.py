@@ -30,6 +30,16 @@ class Maildirs:
         """The Maildir of an address: `local@domain` in lower case, what a path must not have per cent encoded."""
         return self._root / _file_name(recipient.lower())
 
+    def made(self, recipient: str) -> Path:
+        """The Maildir of an address, which is made where there is none. Raises OSError."""
+        folder = self.folder(recipient)
+        if not (folder / "cur").is_dir():
+            for each in ("tmp", "new", "cur"):
+                (folder / each).mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(folder)
+            sync_folder(self._root)
+        return folder
+
     def deliver(
         self, mail: QueuedMail, recipients: Sequence[QueuedRecipient], content: bytes
     ) -> Iterator[QueuedRecipient]:
@@ -38,7 +48,7 @@ class Maildirs:
         for each in recipients:
             trace = f"Return-Path: <{_in_line(mail.sender)}>\nDelivered-To: {_in_line(each.address)}\n".encode()
             try:
-                self._write(self.folder(each.address), self._name(mail, each.address), trace + content)
+                self._write(self.made(each.address), self._name(mail, each.address), trace + content)
             except OSError as error:
                 _log.error("delivery to %s: %s", each.address, error)
                 yield QueuedRecipient(each.address, Fate.WAITING, "4.3.0", f"the mailbox: {error.strerror}")
@@ -49,20 +59,11 @@ class Maildirs:
         return f"{mail.queue_id}.{sha256(recipient.encode()).hexdigest()[:12]}.{self._hostname}"
 
     def _write(self, folder: Path, name: str, content: bytes) -> None:
-        self._make(folder)
         # It may have been delivered before a crash. Readers move mail from new to cur: looked for in this order, it is
         # found wherever it is.
         if (folder / "new" / name).exists() or any((folder / "cur").glob(f"{name}*")):
             return
         write_durably(folder / "tmp" / name, folder / "new" / name, content)
-
-    def _make(self, folder: Path) -> None:
-        if (folder / "cur").is_dir():
-            return
-        for each in ("tmp", "new", "cur"):
-            (folder / each).mkdir(mode=0o700, parents=True, exist_ok=True)
-        sync_folder(folder)
-        sync_folder(self._root)
 
 
 def _in_line(address: str) -> str:

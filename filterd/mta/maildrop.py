@@ -29,12 +29,12 @@ class Maildrop:
         for name, path in sorted(names.items()):
             # Who reads by IMAP may have taken it away just now.
             with suppress(FileNotFoundError):
-                mails.append(StoredMail(name, sha256(name.encode()).hexdigest()[:32], len(_content(path))))
+                mails.append(StoredMail(name, sha256(name.encode()).hexdigest()[:32], len(read_mail(path))))
         self.mails: Sequence[StoredMail] = mails
 
     def content(self, mail: StoredMail) -> bytes:
         """The message, with CRLF. Raises FileNotFoundError where it was deleted meanwhile."""
-        return _content(self._path(mail))
+        return read_mail(self._path(mail))
 
     def delete(self, mail: StoredMail) -> None:
         """Delete it, if it is still there."""
@@ -47,5 +47,6 @@ class Maildrop:
         return new if new.exists() else next((self._folder / "cur").glob(f"{mail.name}*"), new)
 
 
-def _content(path: Path) -> bytes:
+def read_mail(path: Path) -> bytes:
+    """A message as it is sent, with CRLF."""
     return path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

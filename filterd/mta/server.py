@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from filterd.mail.endpoint import Endpoint
 from filterd.mta.auth import Gate
@@ -25,6 +26,19 @@ from filterd.mta.smtp_dialogue import SmtpDialogue
 _GRACE = 30.0  # seconds for the commands that are under way, when it stops
 
 
+class Dialogue(Protocol):
+    """One connection, by whatever protocol."""
+
+    async def run(self) -> None:
+        """Talk until it is over. Raises EOFError or OSError where the client ends it."""
+
+    async def refuse(self, problem: str) -> None:
+        """Turn the client away."""
+
+    def end(self) -> bool:
+        """End with the command that is under way; False where there is none."""
+
+
 class BundledMta:
     """The server. `start` and `stop` belong to one event loop.
 
@@ -36,8 +50,8 @@ class BundledMta:
         for each in (*config.milters, *config.policy_services):
             Endpoint.parse(each if isinstance(each, str) else each.socket)
         for listener in config.listeners:
-            if config.tls is None and listener.service.needs_tls(config.auth_without_tls):
-                raise ValueError(f"{listener.service} goes with TLS")
+            if (missing := listener.service.lacks(config.tls is not None, config.auth_without_tls)) is not None:
+                raise ValueError(missing)
         self.config = config
         self.queue = Queue(config.queue_folder)
         self._maildirs = Maildirs(config.maildir, config.hostname)
@@ -46,7 +60,7 @@ class BundledMta:
         self._in_use: set[str] = set()
         self._runs = False
         self._servers: list[asyncio.Server] = []
-        self._open: dict[asyncio.Task[None], tuple[str, SmtpDialogue | Pop3Dialogue]] = {}
+        self._open: dict[asyncio.Task[None], tuple[str, Dialogue]] = {}
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -124,7 +138,12 @@ class BundledMta:
             await connection.close()
             self._open.pop(task, None)
 
-    def _dialogue(self, service: Service, connection: Connection) -> SmtpDialogue | Pop3Dialogue:
+    def _dialogue(self, service: Service, connection: Connection) -> Dialogue:
+        if service in (Service.IMAP, Service.IMAPS):
+            # pymap need not be there for those who do without.
+            from filterd.mta.imap import ImapDialogue
+
+            return ImapDialogue(self.config, connection, self._maildirs, self._gate)
         if service in (Service.POP3, Service.POP3S):
             return Pop3Dialogue(self.config, connection, self._maildirs, self._gate, self._in_use)
         tls = None if connection.tls is None else TlsIdentity.of(connection.tls)
