@@ -17,6 +17,7 @@ from filterd.mta.config import Listener, Service
 from filterd.mta.users import HashedUsers, hash_password
 
 Start = Callable[..., Any]
+_LISTENERS = tuple(Listener(service=each) for each in (Service.SMTP, Service.SUBMISSION, Service.SUBMISSIONS))
 _USERS = HashedUsers({"alice": hash_password("secret")})
 
 
@@ -97,7 +98,7 @@ def place(start: Start, chain: Path) -> Iterator[Callable[..., Place]]:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(chain)
             settings = {"users": _USERS, "auth_without_tls": False, "tls": context, **settings}
-            mta = start(*scripts, listeners=tuple(Listener(service=each) for each in Service), **settings)
+            mta = start(*scripts, listeners=_LISTENERS, **settings)
             return Place(mta, ssl.create_default_context(cafile=str(chain)), stack)
 
         yield _place
