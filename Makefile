@@ -61,8 +61,8 @@ packages: ## Debian's packages that .venv is built with
 	@tools/debian-packages install python3 python3-venv python3-dev gcc libc6-dev libmilter-dev
 
 servers: ## the servers that the tests run, unpacked into .tools, not installed; a Perl library and groff are
-	@tools/debian-packages unpack dovecot-core dovecot-imapd dovecot-lmtpd postfix s-nail sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin
-	@tools/debian-packages install libmail-dkim-perl groff-base
+	@tools/debian-packages unpack dovecot-core dovecot-imapd dovecot-lmtpd postfix s-nail sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin swaks
+	@tools/debian-packages install libmail-dkim-perl libnet-ssleay-perl groff-base
 
 $(BIN)/pip: | packages
 	$(PYTHON) -m venv .venv
