@@ -29,11 +29,9 @@ def _given_back(config: Config, address: str, networks: Networks) -> Iterator[Fi
         return
     for service in config.listening():
         if config.takes_back(service) and asking(config, service, address) is not None:
-            options = [*items(config.value("receive_override_options", service)), "no_milters"]
             what = f"filterd is asked again about what a content filter gives back ({service.id})"
             happens = f"Its client is 127.0.0.1, {_SIGNED}"
-            line = setting(config, service, "receive_override_options", ",".join(options))
-            yield Finding(Severity.ERROR, "given-back", what, happens, RUN, (line,))
+            yield Finding(Severity.ERROR, "given-back", what, happens, RUN, (_past_milters(config, service),))
     pickup = next((each for each in config.services if each.command == "pickup"), None)
     if pickup is None or asking(config, pickup, address, "non_smtpd_milters") is None:
         return
@@ -42,8 +40,12 @@ def _given_back(config: Config, address: str, networks: Networks) -> Iterator[Fi
         if pipe.name in filters and pipe.command == "pipe" and any("sendmail" in each for each in pipe.arguments):
             what = f"filterd is asked again about what the content filter {pipe.name} gives to sendmail(1)"
             happens = f"Such mail is this machine's own, {_SIGNED} With the line, other programs' mail is not signed."
-            line = setting(config, pickup, "receive_override_options", "no_milters")
-            yield Finding(Severity.ERROR, "piped-back", what, happens, RUN, (line,))
+            yield Finding(Severity.ERROR, "piped-back", what, happens, RUN, (_past_milters(config, pickup),))
+
+
+def _past_milters(config: Config, service: Service) -> str:
+    options = [*items(config.value("receive_override_options", service)), "no_milters"]
+    return setting(config, service, "receive_override_options", ",".join(options))
 
 
 def _proxies(config: Config, networks: Networks) -> Iterator[Finding]:
