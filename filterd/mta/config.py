@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 from filterd.mail.domain import Domain, DomainError
+from filterd.mta.routes import Relay
 from filterd.wire.access_policy import Answer
 
 
@@ -92,7 +93,8 @@ class MtaConfig:
 
     `maildir` is the folder that holds one Maildir for every recipient. `queue` is the folder of mail on its way; by
     default it is within `maildir`. `retry_first` and `retry_most` bound the time between two tries, which grows with
-    the mail's age; at the age of `expire` it goes back to its sender. `milters` are asked in this order, and about each
+    the mail's age; at the age of `expire` it goes back to its sender. `relay` says
+    how mail for others leaves. `milters` are asked in this order, and about each
     recipient the `policy_services` before them.
 
     Mail for other `domains` is taken from clients that logged in or come from `networks`; where no domains are named,
@@ -130,6 +132,7 @@ class MtaConfig:
     # Postfix's minimal_backoff_time and maximal_backoff_time.
     retry_first: float = 300.0
     retry_most: float = 4000.0
+    relay: Relay = field(default_factory=Relay)
     expire: float = 5 * 86400.0  # Postfix's maximal_queue_lifetime
 
     @property

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from filterd.mta.bounce import bounce_of, can_bounce
 from filterd.mta.config import MtaConfig
-from filterd.mta.deliver import Maildirs
+from filterd.mta.outgoing import Outgoing
 from filterd.mta.queue import Queue, QueueBusyError
 from filterd.mta.queued_mail import Fate, QueuedMail
 
@@ -27,12 +27,12 @@ _LONGEST_NAP = 60.0  # seconds; clocks are set while we sleep
 
 
 class QueueRunner:
-    """Runs one queue; its mail goes into `maildirs`. Its methods belong to one event loop."""
+    """Runs one queue. Its methods belong to one event loop."""
 
-    def __init__(self, queue: Queue, config: MtaConfig, maildirs: Maildirs) -> None:
+    def __init__(self, queue: Queue, config: MtaConfig, outgoing: Outgoing) -> None:
         self._queue = queue
         self._config = config
-        self._maildirs = maildirs
+        self._outgoing = outgoing
         # When each mail is due; what the heap says otherwise is out of date.
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
@@ -54,6 +54,7 @@ class QueueRunner:
         os.close(self._bell)
         for task in self._tasks:
             task.cancel()
+        self._outgoing.stop()
         await asyncio.gather(*self._tasks, *self._busy.values(), return_exceptions=True)
         self._threads.shutdown()
         self._queue.close()
@@ -69,6 +70,8 @@ class QueueRunner:
 
     def _accept(self, mail: QueuedMail, content: bytes) -> float | None:
         self._queue.accept(mail, content)
+        if not self._outgoing.is_local(mail):
+            return _due(mail)
         try:
             return self._try(mail.queue_id)
         except OSError as error:
@@ -110,12 +113,16 @@ class QueueRunner:
 
     def _attempt(self, mail: QueuedMail) -> QueuedMail:
         """Try all that wait. Failures are on the disk when it returns."""
-        outcomes = self._maildirs.deliver(mail, mail.waiting, self._queue.content(mail.queue_id))
-        mail = mail.after(outcomes)
+        mail = replace(mail, attempts=mail.attempts + 1)
+        for outcomes in self._outgoing.deliver(mail, self._queue.content(mail.queue_id)):
+            mail = mail.after(outcomes)
+            if mail.waiting:
+                # What another server has taken would be sent again after a crash.
+                self._queue.update(mail)
         now = time.time()
         # As Postfix: the longer it waits already, the longer it waits again.
         delay = min(max(now - mail.arrived, self._config.retry_first), self._config.retry_most)
-        mail = replace(mail, due=now + delay, attempts=mail.attempts + 1)
+        mail = replace(mail, due=now + delay)
         if now - mail.arrived >= self._config.expire:
             mail = mail.after(replace(each, fate=Fate.FAILED) for each in mail.waiting)
         if mail.failed:

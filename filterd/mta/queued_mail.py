@@ -42,6 +42,7 @@ class QueuedMail:
 
     `sender` is empty for the null path. `due` is when it is tried next, `attempts` how often it was. `hold` is why a
     person has to release it, None where nobody has to. `cause` is the queue id of the mail that a bounce tells of.
+    `smtputf8` is whether the client asked for that (RFC 6531).
     """
 
     queue_id: str
@@ -53,6 +54,7 @@ class QueuedMail:
     attempts: int = 0
     hold: str | None = None
     cause: str | None = None
+    smtputf8: bool = False
 
     @property
     def waiting(self) -> tuple[QueuedRecipient, ...]:

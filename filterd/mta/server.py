@@ -4,11 +4,13 @@ A neighbour of the daemon, not a part of it: it meets filterd over the milter's 
 """
 
 import asyncio
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Protocol
 
 from filterd.mail.endpoint import Endpoint
@@ -17,6 +19,7 @@ from filterd.mta.client_identity import ClientIdentity, TlsIdentity
 from filterd.mta.config import DefaultAction, Listener, MtaConfig, Service
 from filterd.mta.connection import READ_AT_ONCE, Connection
 from filterd.mta.deliver import Maildirs
+from filterd.mta.outgoing import Outgoing, ResolverUntil
 from filterd.mta.pop3 import Pop3Dialogue
 from filterd.mta.queue import Queue
 from filterd.mta.queue_runner import QueueRunner
@@ -40,12 +43,12 @@ class Dialogue(Protocol):
 
 
 class BundledMta:
-    """The server. `start` and `stop` belong to one event loop.
+    """The server. `start` and `stop` belong to one event loop. Without `resolver` mail leaves by named routes only.
 
     Raises ValueError, at once, for a setting that cannot be.
     """
 
-    def __init__(self, config: MtaConfig) -> None:
+    def __init__(self, config: MtaConfig, resolver: ResolverUntil | None = None) -> None:
         DefaultAction(config.default_action)
         for each in (*config.milters, *config.policy_services):
             Endpoint.parse(each if isinstance(each, str) else each.socket)
@@ -55,7 +58,8 @@ class BundledMta:
         self.config = config
         self.queue = Queue(config.queue_folder)
         self._maildirs = Maildirs(config.maildir, config.hostname)
-        self._runner = QueueRunner(self.queue, config, self._maildirs)
+        outgoing = Outgoing(config, self._maildirs, resolver, self._is_own)
+        self._runner = QueueRunner(self.queue, config, outgoing)
         self._gate = Gate(config.users, config.auth_failure_limit, config.auth_failure_span)
         self._in_use: set[str] = set()
         self._runs = False
@@ -102,6 +106,15 @@ class BundledMta:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._runner.stop()
+
+    def _is_own(self, address: str, port: int) -> bool:
+        """Whether we listen there."""
+        for host, own_port in (each.getsockname()[:2] for server in self._servers for each in server.sockets):
+            if own_port == port and (
+                address == host or (ip_address(host).is_unspecified and _is_of_this_machine(address))
+            ):
+                return True
+        return False
 
     async def _listen(self, listener: Listener) -> asyncio.Server:
         async def _come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -160,13 +173,23 @@ class BundledMta:
         return None
 
 
+def _is_of_this_machine(address: str) -> bool:
+    """Whether the IP address is one of ours: only those can be bound to."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
-def running(config: MtaConfig) -> Iterator[BundledMta]:
+def running(config: MtaConfig, resolver: ResolverUntil | None = None) -> Iterator[BundledMta]:
     """Run it in a thread of its own for as long as the block lasts."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="bundled-mta", daemon=True)
     thread.start()
-    mta = BundledMta(config)
+    mta = BundledMta(config, resolver)
     try:
         asyncio.run_coroutine_threadsafe(mta.start(), loop).result()
         yield mta

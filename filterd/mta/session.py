@@ -126,6 +126,7 @@ class SmtpSession:
                 return judgement
             if judgement.kind is Kind.GO_ON and mail.recipients:
                 queued = new_mail(mail.queue_id, mail.sender, mail.recipients, mail.hold)
+                queued = replace(queued, smtputf8=self.transaction.parameters.smtputf8)
                 await self._queue.take(queued, mail.content)
             return GO_ON
         finally:
