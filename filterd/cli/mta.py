@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from filterd.backend.resolver import DnsResolver
 from filterd.cli.misuse import MisuseError
 from filterd.cli.mta_file import DEFAULT_LISTENERS, load_mta, load_users, read_listener
 from filterd.cli.mta_passwd import passwd
@@ -96,7 +97,7 @@ def command(ctx: click.Context, /, file: Path | None, user_file: Path | None, **
         raise MisuseError(str(errors)) from None
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
-        asyncio.run(_serve(BundledMta(config)))
+        asyncio.run(_serve(config))
     except QueueBusyError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
@@ -122,13 +123,17 @@ def _config(file: Path | None, user_file: Path | None, options: dict[str, Any]) 
     return replace(config, **given)
 
 
-async def _serve(mta: BundledMta) -> None:
+async def _serve(config: MtaConfig) -> None:
+    resolver = DnsResolver(config.relay.dns_servers, config.relay.dns_timeout)
+    mta = BundledMta(config, resolver.view)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    resolver.start()
     await mta.start()
     for listener in mta.listeners:
         click.echo(f"listening on {listener} ({listener.service}), delivering into {mta.config.maildir}")
     await stopped.wait()
     await mta.stop()
+    resolver.close()

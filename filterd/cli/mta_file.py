@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 
 from filterd.backend.policy_files import read_document
+from filterd.cli.mta_routes import RelayEntry, read_relay
 from filterd.mail.endpoint import Endpoint
 from filterd.mta.config import DefaultAction, Listener, Milter, MtaConfig, PolicyService, Service, Users
 from filterd.mta.users import HashedUsers, UserFileError, read_users
@@ -136,6 +137,7 @@ class MtaFile(Section):
     policy_services: tuple[Annotated[PolicyServiceEntry, _short("socket")], ...] = ()
     limits: LimitsEntry = LimitsEntry()
     retry: RetryEntry = RetryEntry()
+    relay: RelayEntry = RelayEntry()
     xclient: Flag = False
 
 
@@ -149,6 +151,7 @@ def load_mta(path: Path, hostname: str) -> MtaConfig:
     faults = [*document.errors, *_contradictions(document, given)]
     tls = _tls(document, path.parent, given.tls, faults)
     users = _users(document, path.parent, given.users, faults)
+    relay = read_relay(document, path.parent, given.relay, faults)
     if faults:
         raise PolicyErrors(faults)
     limits = given.limits
@@ -176,6 +179,7 @@ def load_mta(path: Path, hostname: str) -> MtaConfig:
         retry_first=given.retry.first,
         retry_most=given.retry.most,
         expire=given.retry.expire,
+        relay=relay,
     )
 
 

@@ -116,7 +116,7 @@ class QueueRunner:
         mail = replace(mail, attempts=mail.attempts + 1)
         for outcomes in self._outgoing.deliver(mail, self._queue.content(mail.queue_id)):
             mail = mail.after(outcomes)
-            if mail.waiting:
+            if mail.waiting and any(each.host and each.fate is Fate.DELIVERED for each in outcomes):
                 # What another server has taken would be sent again after a crash.
                 self._queue.update(mail)
         now = time.time()

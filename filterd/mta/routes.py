@@ -50,15 +50,17 @@ class Relay:
     into Maildirs, and other by MX to port `mx_port`.
 
     `ca_file` is PEM with certificates that are trusted beside the system's. `sts_folder` has the cached policies of
-    MTA-STS, a file for each domain (RFC 8461). Times are seconds: for a connection, for a reply, for the reply to a
-    whole message, and for all of a conversation.
+    MTA-STS, a file for each domain (RFC 8461). `dns_servers` (addresses and ports; none: the system's) and
+    `dns_timeout` are for who makes the resolver. Times are seconds (RFC 5321 4.5.3.2): for a connection, for a reply,
+    for the reply to a whole message, and for all of a conversation.
     """
 
     routes: tuple[Route, ...] = ()
     mx_port: int = 25
     ca_file: Path | None = None
     sts_folder: Path | None = None
-    # RFC 5321 4.5.3.2
+    dns_servers: tuple[tuple[str, int], ...] = ()
+    dns_timeout: float = 5.0
     connect_timeout: float = 30.0
     reply_timeout: float = 300.0
     content_timeout: float = 600.0

@@ -9,7 +9,9 @@ from servers.certificate import certificate
 
 from filterd.cli.mta import command
 from filterd.cli.mta_file import DEFAULT_LISTENERS, load_mta
+from filterd.mail.endpoint import Endpoint
 from filterd.mta.config import DefaultAction, Listener, Milter, MtaConfig, PolicyService, Service
+from filterd.mta.routes import Relay, Route, Tls, Via
 from filterd.mta.users import HashedUsers, hash_password
 from filterd.policy.errors import PolicyErrors
 from filterd.wire.access_policy import Action, Answer
@@ -33,6 +35,14 @@ policy_services:
   - { socket: "unix:/run/policy", timeout: 10s, default_action: DUNNO }
 limits: { message_size: 1MiB, recipients: 10, errors: 5, timeout: 1m, auth_failures: 3 }
 retry: { first: 1m, most: 1h, expire: 2d }
+relay:
+  routes:
+    - { domains: [.Example.net], via: lmtp, at: "unix:/run/lmtp" }
+    - { domains: ["*"], via: smtp, at: "inet:587@smart.example", login: { user: me, password_file: password } }
+  mx_port: 2525
+  ca_file: chain.pem
+  mta_sts: sts
+  dns: { servers: [192.0.2.53], timeout: 2s }
 xclient: true
 """
 
@@ -41,6 +51,7 @@ xclient: true
 def folder(tmp_path: Path) -> Path:
     certificate(tmp_path)
     (tmp_path / "users").write_text(f"alice:{hash_password('secret')}\n", encoding="utf-8")
+    (tmp_path / "password").write_text("secret\n", encoding="utf-8")
     return tmp_path
 
 
@@ -59,6 +70,17 @@ def test_every_key(folder: Path) -> None:
     assert found == MtaConfig(
         hostname="mx.example.org",
         maildir=folder / "box",
+        relay=Relay(
+            (
+                Route((".example.net",), Via.LMTP, Endpoint.parse("unix:/run/lmtp")),
+                Route(("*",), Via.SMTP, Endpoint.parse("inet:587@smart.example"), Tls.VERIFY, ("me", "secret")),
+            ),
+            2525,
+            folder / "chain.pem",
+            folder / "sts",
+            (("192.0.2.53", 53),),
+            2.0,
+        ),
         retry_first=60.0,
         retry_most=3600.0,
         expire=172800.0,

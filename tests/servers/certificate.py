@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def certificate(folder: Path) -> Path:
-    """A key and its self-signed certificate for localhost and 127.0.0.1, in one PEM file."""
+def certificate(folder: Path, *more: str) -> Path:
+    """A key and its self-signed certificate for localhost, 127.0.0.1 and more names, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName(
+        [*map(x509.DNSName, ("localhost", *more)), x509.IPAddress(ip_address("127.0.0.1"))]
+    )
     today = datetime.now(UTC)
     signed = (
         x509.CertificateBuilder()
