@@ -1,6 +1,7 @@
 """All milters of one SMTP session, asked one after the other; the first that does not say "go on" decides.
 
-A hold is no decision: the mail goes on to the next milter, which may still refuse it.
+A hold on the envelope is no decision: the next milters may still refuse. As in Postfix, one on the content is: they do
+not see it.
 """
 
 from dataclasses import replace
@@ -38,8 +39,8 @@ class MilterChain:
         for client in self._clients:
             judgement, mail = await client.message(mail)
             if judgement.kind is Kind.HOLD:
-                mail = replace(mail, hold=judgement.text)
-            elif judgement.kind is not Kind.GO_ON:
+                return GO_ON, replace(mail, hold=judgement.text)
+            if judgement.kind is not Kind.GO_ON:
                 return judgement, mail
         return GO_ON, mail
 

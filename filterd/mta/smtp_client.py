@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
 
@@ -73,12 +74,6 @@ class SmtpClient:
     def __init__(self, settings: Relay, hostname: str) -> None:
         self._settings = settings
         self._hostname = hostname
-        self._any_certificate = ssl.create_default_context()
-        self._any_certificate.check_hostname = False
-        self._any_certificate.verify_mode = ssl.CERT_NONE
-        self._valid_certificate = ssl.create_default_context()
-        if settings.ca_file is not None:
-            self._valid_certificate.load_verify_locations(settings.ca_file)
         self._open: set[_Connection] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -89,6 +84,20 @@ class SmtpClient:
             self._stopped = True
             for each in self._open:
                 each.cut()
+
+    @cached_property
+    def _any_certificate(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    @cached_property
+    def _valid_certificate(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._settings.ca_file is not None:
+            context.load_verify_locations(self._settings.ca_file)
+        return context
 
     def hand_over(
         self, hop: NextHop, mail: QueuedMail, recipients: Sequence[QueuedRecipient], content: bytes
@@ -183,10 +192,10 @@ class _Connection(smtplib.SMTP):
                 self.sock.settimeout(_FAREWELL)
             self.docmd("QUIT")
 
-    def wait(self, seconds: float) -> None:
-        """How long each reply may take from now on."""
+    def wait_long(self) -> None:
+        """Give the replies the time that a whole message may take."""
         if self.sock is not None:
-            self.sock.settimeout(seconds)
+            self.sock.settimeout(self._settings.content_timeout)
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
@@ -290,6 +299,8 @@ class _Transfer:
     def run(self) -> None:
         """MAIL, RCPT and DATA. What is not settled when it raises is the error's. Raises _RefusedError, OSError."""
         connection = self._connection
+        if self._mail.sender and not _is_address(self._mail.sender):
+            raise _RefusedError(Fate.FAILED, "5.1.7", "the sender is no address", False)
         for address in tuple(self._open):
             if not _is_address(address):
                 self._settle(address, Fate.FAILED, "5.1.3", "this is no address", "")
@@ -323,7 +334,7 @@ class _Transfer:
         # From here on the server may have the mail, though it does not say so.
         self._is_sent = True
         connection.send(_DOT.sub(b"..", ended) + b".\r\n")
-        connection.wait(connection._settings.content_timeout)
+        connection.wait_long()
         if self._hop.via is Via.LMTP:
             # RFC 2033 4.2: one reply for each, in their order.
             for address in accepted:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import nsd, postfix
+from servers import dovecot, nsd, postfix
 from servers.certificate import certificate
+from servers.dovecot import Dovecot
 from servers.smtp_sink import SmtpSink
 
 from filterd.backend.resolver import DnsResolver
@@ -213,6 +214,28 @@ def test_mta_sts(
     else:
         (waiting,) = sender.deferred().waiting
         assert waiting.status == expected
+
+
+@pytest.fixture(scope="module")
+def mailboxes() -> Iterator[Dovecot]:
+    with dovecot.running({"b@mail.example": "secret"}) as server:
+        yield server
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("path", [True, False], ids=["unix", "tcp"])
+def test_by_lmtp_into_dovecot(start: Start, mailboxes: Dovecot, path: bool) -> None:
+    """One of two recipients has a mailbox; the sender hears of the other."""
+    at = Endpoint(f"{mailboxes.lmtp}") if path else Endpoint(host="127.0.0.1", port=mailboxes.lmtp_port)
+    before = len(mailboxes.mails("b@mail.example"))
+    sender = start(routes=(Route(("mail.example",), Via.LMTP, at),))
+    sender.send("b@mail.example", "no@mail.example")
+    (bounce,) = sender.bounces()
+    mails = mailboxes.mails("b@mail.example")
+
+    assert len(mails) == before + 1
+    assert mails[-1].endswith(b"\r\n\r\n.dot\r\n")
+    assert "\nFinal-Recipient: rfc822; no@mail.example\nAction: failed\nStatus: 5.1.1\n" in bounce
 
 
 @pytest.fixture

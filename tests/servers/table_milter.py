@@ -168,7 +168,7 @@ class _Conversation:
 
     def _negotiate(self, offer: Negotiate) -> None:
         if "negotiate" in self._script:
-            raise _DiedError
+            self._take(self._script["negotiate"])
         version = self._script.get("version", offer.version)
         wanted = Protocol(0)
         for word in self._script.get("protocol", ()):
@@ -193,7 +193,11 @@ class _Conversation:
 
     def _take(self, step: Any) -> bool:
         """Take a step of the script; whether the command still waits for its answer."""
-        if step == "die":
+        if step == "hang":
+            # The MTA hangs up first.
+            while self._socket.recv(65536):
+                pass
+        if step in ("die", "hang"):
             raise _DiedError
         if isinstance(step, str):
             if step != "continue":
