@@ -35,12 +35,13 @@ class MilterChain:
             await client.tell_refused(command)
 
     async def message(self, mail: MailObject) -> tuple[Judgement, MailObject]:
-        """Show all the content until one decides; each sees what those before it made of it."""
+        """Show all the content until one decides or holds it; each sees what those before it made of it."""
         for client in self._clients:
+            held = mail.hold
             judgement, mail = await client.message(mail)
             if judgement.kind is Kind.HOLD:
                 return GO_ON, replace(mail, hold=judgement.text)
-            if judgement.kind is not Kind.GO_ON:
+            if judgement.kind is not Kind.GO_ON or mail.hold is not held:
                 return judgement, mail
         return GO_ON, mail
 
