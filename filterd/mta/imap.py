@@ -8,7 +8,7 @@ from the first octet, or on loopback none. Needs the extra `imap`.
 import asyncio
 import ssl
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from mailbox import MaildirMessage
@@ -17,11 +17,11 @@ from typing import Any
 
 from proxyprotocol.sock import SocketInfoLocal
 from pymap.backend.maildir import Config, FilterSet, Session
-from pymap.backend.maildir.layout import MaildirLayout
+from pymap.backend.maildir.layout import DefaultLayout
 from pymap.backend.maildir.mailbox import MailboxSet, Maildir
 from pymap.concurrent import Subsystem
 from pymap.context import connection_exit
-from pymap.exceptions import AuthorizationFailure, InvalidAuth, NotAllowedError
+from pymap.exceptions import AuthorizationFailure, InvalidAuth, MailboxNotFound, NotAllowedError
 from pymap.imap import IMAPConnection
 from pymap.imap.state import ConnectionState
 from pymap.interfaces.login import IdentityInterface, LoginInterface
@@ -215,6 +215,15 @@ class _Mailbox(Maildir):
             super()._dump_message(message, target, mangle_from_)
 
 
+class _Folders(DefaultLayout[_Mailbox]):
+    def _get_path(self, parts: Sequence[str]) -> str:
+        path = super()._get_path(parts)
+        # pymap takes the folder "." for "..", which has everybody's mail in it, and DELETE "" for the inbox.
+        if "\0" in path or (parts and path.rpartition("/")[2] in (".", "..")):
+            raise MailboxNotFound("/".join(parts))
+        return path
+
+
 class _Owner(IdentityInterface):
     def __init__(self, name: str, folder: Path, settings: Config) -> None:
         self._name = name
@@ -231,7 +240,7 @@ class _Owner(IdentityInterface):
 
     @asynccontextmanager
     async def new_session(self) -> AsyncIterator[Session]:
-        layout = MaildirLayout.get(str(self._folder), "++", _Mailbox)
+        layout = _Folders(str(self._folder), _Mailbox)
         maildir = _Mailbox(str(self._folder), create=False)
         yield Session(self._name, self._settings, MailboxSet(maildir, layout), FilterSet(layout.path))
 

@@ -164,3 +164,20 @@ def test_there_are_only_so_many_connections(place: Callable[..., Place]) -> None
 
     with pytest.raises(imaplib.IMAP4.error, match="too many connections"):
         here.reader()
+
+
+@pytest.mark.parametrize("name", ['"."', '"/"', '""', '"a\\b"', '".."', '"../c@mx.example.net"', '"./../c"', '"&AAA-"'])
+def test_no_name_of_a_folder_leads_to_others(place: Callable[..., Place], name: str) -> None:
+    """pymap takes the folder "." for the parent of the inbox: DELETE would remove everybody's mail."""
+    here = place()
+    here.mta.send()
+    here.mta.send(recipients=("c@mx.example.net",))
+    outside = sorted(path for path in here.mta.maildir.rglob("*") if "b@example.net" not in path.parts)
+    for command in ("CREATE", "SELECT", "STATUS", "SUBSCRIBE", "RENAME", "DELETE"):
+        more = {"STATUS": " (MESSAGES)", "RENAME": " Elsewhere"}.get(command, "")
+        client = here.logged_in()
+        with suppress(imaplib.IMAP4.error):
+            client._simple_command(command, name + more)  # type: ignore[attr-defined]
+
+    assert outside == sorted(path for path in here.mta.maildir.rglob("*") if "b@example.net" not in path.parts)
+    assert here.logged_in().select()[1] == [b"1"]
