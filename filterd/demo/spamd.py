@@ -5,6 +5,7 @@ It listens at a unix socket, asks nobody on the network, and learns nothing.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -72,7 +73,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with its children
+        process.wait()
 
 
 def _arguments(found: Installation, path: Path, home: Path) -> list[str]:
