@@ -1,7 +1,9 @@
 # For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos bench fuzz lint format man install install-test packages servers clean
+.PHONY: help demo test chaos bench fuzz lint format man venv install-test install install-files packages servers clean
+
+PREFIX := /usr/local
 
 # Debian's own Python: python3-dev's headers belong to it, and pymilter is compiled against them.
 PYTHON := /usr/bin/python3
@@ -11,7 +13,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 16
 
-demo: install ## the main job, on one machine: nineteen mails, honest, forged and spam, and what became of them
+demo: venv ## the main job, on one machine: nineteen mails, honest, forged and spam, and what became of them
 	@tools/debian-packages unpack spamd spamassassin
 	$(BIN)/filterd demo
 
@@ -54,14 +56,31 @@ man: install-test ## write the manual and the policies' JSON Schema anew, from t
 	$(BIN)/python tools/manual.py > man/filterd.yaml.5
 	$(BIN)/python tools/man_pages.py man
 
-install: .venv/installed ## .venv with filterd, its MTA and the demo
+venv: .venv/installed ## .venv with filterd, its MTA and the demo
 install-test: .venv/installed-dev ## .venv with what the tests need, too
+
+# All of filterd and the libraries that it needs is in one folder, apart from Debian's Python; bin/filterd finds it there.
+install: install-files | $(BIN)/pip ## filterd for this machine, with units and manual: PREFIX=/usr/local DESTDIR=
+	$(BIN)/pip install --quiet --use-pep517 --upgrade --target '$(DESTDIR)$(PREFIX)/lib/filterd' '.[redis]'
+
+install-files: ## the same without the program itself
+	install -d '$(DESTDIR)$(PREFIX)/bin' $(addprefix '$(DESTDIR)$(PREFIX)'/,lib/systemd/system lib/sysusers.d lib/tmpfiles.d \
+	  share/man/man1 share/man/man5 share/filterd)
+	sed 's,@PREFIX@,$(PREFIX),' contrib/systemd/filterd.in >'$(DESTDIR)$(PREFIX)/bin/filterd'
+	chmod 755 '$(DESTDIR)$(PREFIX)/bin/filterd'
+	sed 's,@PREFIX@,$(PREFIX),' contrib/systemd/filterd.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/filterd.service'
+	install -m 644 contrib/systemd/filterd.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/'
+	install -m 644 contrib/systemd/sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/filterd.conf'
+	install -m 644 contrib/systemd/tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/filterd.conf'
+	install -m 644 man/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1/'
+	install -m 644 man/*.5 '$(DESTDIR)$(PREFIX)/share/man/man5/'
+	cp -R policies contrib/postfix contrib/sieve '$(DESTDIR)$(PREFIX)/share/filterd/'
 
 packages: ## Debian's packages that .venv is built with
 	@tools/debian-packages install python3 python3-venv python3-dev gcc libc6-dev libmilter-dev
 
 servers: ## the servers that the tests run, unpacked into .tools, not installed; a Perl library and groff are
-	@tools/debian-packages unpack dovecot-core dovecot-imapd dovecot-lmtpd postfix s-nail sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin swaks
+	@tools/debian-packages unpack dovecot-core dovecot-imapd dovecot-lmtpd postfix s-nail sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin swaks systemd
 	@tools/debian-packages install libmail-dkim-perl libnet-ssleay-perl groff-base
 
 $(BIN)/pip: | packages
