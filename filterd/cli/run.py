@@ -48,16 +48,23 @@ from filterd.policy.rules import Policy
     show_default=True,
     help="How log lines are written.",
 )
-def command(file: Path, workers: int | None, log_format: str) -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice([level.value for level in log.LogLevel]),
+    default=log.LogLevel.INFO.value,
+    show_default=True,
+    help="What is logged: lines of this level, and all that matter more.",
+)
+def command(file: Path, workers: int | None, log_format: str, log_level: str) -> None:
     """Run the daemon in the foreground, logging to standard error.
 
     A policy whose own tests fail is not used. SIGHUP loads it anew: if it has errors, the old one stays. SIGUSR2 starts
-    the program anew, as it is on the disk by then: if that fails, this one stays. SIGTERM lets mail in flight end, and
-    stops.
+    the program anew, as it is on the disk by then: if that fails, this one stays. SIGUSR1 has the log tell everything
+    for a minute. SIGTERM lets mail in flight end, and stops.
     """
     # The folder may be another when the policy is loaded anew.
     file = file.absolute()
-    log.configure(log.LogFormat(log_format))
+    log.configure(log.LogFormat(log_format), log.LogLevel(log_level))
     # What may be read by others says so itself, as sockets do.
     os.umask(0o077)
     try:

@@ -5,6 +5,7 @@ reverse its writing. Nothing hands secrets to the log; the password in a URL, wh
 out all the same.
 """
 
+import mmap
 import os
 import re
 import time
@@ -26,6 +27,11 @@ _BARE = re.compile(r"[^\s\"=\\]+")
 _MAX_TEXT = 4000
 
 
+# systemd's word for each level (sd-daemon(3)), and where it stands among the others.
+_PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
+_RANKS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# How long, in seconds, a signal makes the log tell everything.
+_DEBUGGING = 60.0
 _HOUR = 3600.0
 _MAX_TOLD = 1000
 # What was warned of, and when, on time.monotonic(): each worker tells for itself.
@@ -36,6 +42,9 @@ _told: dict[tuple[str, str], float] = {}
 _context: dict[str, object] = {}
 # What makes a line of an event, in order.
 _processors: list[structlog.typing.Processor] = []
+# What ranks below is not told; until when, on time.monotonic(), all is told, which the workers read as well.
+_least = _RANKS["info"]
+_until = memoryview(mmap.mmap(-1, 8)).cast("d")
 
 
 class LogFormat(StrEnum):
@@ -45,8 +54,20 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def configure(form: LogFormat) -> None:
+class LogLevel(StrEnum):
+    """What is told: these, and all that matters more."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def configure(form: LogFormat, level: LogLevel = LogLevel.INFO) -> None:
     """Set up the log: once, before the first fork."""
+    global _least
+    _least = _RANKS[level]
+    _until[0] = 0.0
     render: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if form is LogFormat.LOGFMT:
         render = _logfmt
@@ -57,9 +78,11 @@ def configure(form: LogFormat) -> None:
         _printable,
         render,
     ]
+    if _is_journal():
+        _processors.append(_with_priority)
     structlog.configure(
         processors=_processors,
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
         logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
@@ -70,14 +93,38 @@ def always(**facts: object) -> None:
     _context.update(facts)
 
 
+def toggle_debugging() -> None:
+    """Tell everything for a minute, or no longer; in all processes."""
+    _until[0] = 0.0 if _debugging() else time.monotonic() + _DEBUGGING
+    structlog.get_logger().warning(
+        "the log tells everything for a minute" if _debugging() else "the log tells no more than before"
+    )
+
+
+def _debugging() -> bool:
+    return time.monotonic() < _until[0] or _least <= _RANKS["debug"]
+
+
+def _told_at(level: str) -> bool:
+    return _RANKS[level] >= _least or _debugging()
+
+
+def debug(event: str, **facts: object) -> None:
+    """What only who looks for a fault wants to know."""
+    if _debugging():
+        structlog.get_logger().debug(event, **facts)
+
+
 def info(event: str, **facts: object) -> None:
     """Something happened that the operator expects."""
-    structlog.get_logger().info(event, **facts)
+    if _told_at("info"):
+        structlog.get_logger().info(event, **facts)
 
 
 def warning(event: str, **facts: object) -> None:
     """Something that the operator should look at, and that filterd gets along with."""
-    structlog.get_logger().warning(event, **facts)
+    if _told_at("warning"):
+        structlog.get_logger().warning(event, **facts)
 
 
 def error(event: str, **facts: object) -> None:
@@ -93,6 +140,8 @@ def fault(where: str, exception: BaseException, **facts: object) -> None:
 
 def decision(line: Mapping[str, object]) -> None:
     """One mail in one line: as `info`, without the layers of structlog above its processors, which cost a third."""
+    if not _told_at("info"):
+        return
     event: Any = {**line, "event": "judged"}
     for process in _processors:
         event = process(None, "info", event)
@@ -102,6 +151,8 @@ def decision(line: Mapping[str, object]) -> None:
 def judged(transcript: Transcript) -> None:
     """How one mail was judged; and once an hour, not once a mail, what the operator should look at."""
     decision(transcript.log_line())
+    if _debugging():
+        _tell_why(transcript)
     author = transcript.author.domain if transcript.author else None
     if transcript.unsigned is Reason.SIGN_UNPUBLISHED:
         _hourly("none of the keys that sign for this author is published", str(author))
@@ -114,6 +165,17 @@ def judged(transcript: Transcript) -> None:
             _hourly("over the limit", f"{name} {key}", told=told)
     for rule in transcript.not_evaluated():
         _hourly("the condition of this rule fails, and counts as false", rule)
+
+
+def _tell_why(transcript: Transcript) -> None:
+    """What a line has no room for; nothing of the mail's content."""
+    mail = transcript.transaction.queue_id or "-"
+    for judgement in transcript.judgements:
+        for step in judgement.verdict.steps:
+            debug("rule", queue_id=mail, stage=judgement.stage.name.lower(), rule=step.rule, outcome=step.outcome)
+    for answer in transcript.answers:
+        debug("dns", queue_id=mail, name=answer.name, type=answer.rdtype, outcome=answer.outcome, reason=answer.reason)
+    debug("times", queue_id=mail, **{part: round(took, 2) for part, took in transcript.times.items()})
 
 
 def decisions_dropped(why: str, count: int) -> None:
@@ -144,7 +206,20 @@ class _Lines:
             except OSError:
                 return  # whoever reads the log has gone; mail goes on
 
-    info = warning = error = msg
+    debug = info = warning = error = msg
+
+
+def _is_journal() -> bool:
+    """Whether it is systemd's journal that reads the log (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        read = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM", "") == f"{read.st_dev}:{read.st_ino}"
+
+
+def _with_priority(_: object, level: str, line: Any) -> str:
+    return _PRIORITIES[level] + str(line)
 
 
 def _with_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -65,7 +65,9 @@ class Master:
         self._listeners = listeners
         self._workers = workers
         self._limit = limit
-        self._signals = Signals({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD})
+        self._signals = Signals(
+            {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
+        )
         # Nobody writes to the first: it is readable in the workers when no master is left to hold its other end.
         self._alive_read, self._alive_write = os.pipe()
         self._ready_read, self._ready_write = os.pipe2(os.O_NONBLOCK)
@@ -108,6 +110,8 @@ class Master:
             told = self._signals.take()
             self._reap()
             self._hear()
+            if signal.SIGUSR1 in told:
+                log.toggle_debugging()
             if told & {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
             elif not self._over:

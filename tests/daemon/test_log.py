@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,39 @@ def test_a_log_that_nobody_reads_costs_no_mail() -> None:
     found = subprocess.run([sys.executable, "-c", program], env=dict(os.environ), check=False, timeout=60)
 
     assert found.returncode == 0
+
+
+def test_below_its_level_nothing_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(log.LogFormat.LOGFMT, log.LogLevel.WARNING)
+    log.debug("one")
+    log.info("two")
+    log.decision({"verdict": "accept"})
+    log.warning("three")
+    log.error("four")
+
+    assert [line.partition("event=")[2].strip() for line in capfd.readouterr().err.splitlines()] == ["three", "four"]
+
+
+def test_everything_is_told_until_it_is_toggled_again(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(log.LogFormat.LOGFMT)
+    log.debug("hidden")
+    log.toggle_debugging()
+    log.debug("shown")
+    log.toggle_debugging()
+    log.debug("hidden again")
+
+    told = capfd.readouterr().err
+    assert "shown" in told
+    assert "hidden" not in told
+
+
+def test_the_journal_is_told_how_much_a_line_matters(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sd-daemon(3): <4> is a warning, where standard error is the journal's socket (JOURNAL_STREAM)."""
+    read = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{read.st_dev}:{read.st_ino}")
+    log.configure(log.LogFormat.LOGFMT)
+    log.warning("look")
+
+    assert capfd.readouterr().err.startswith("<4>")

@@ -325,3 +325,13 @@ def test_a_missing_option_is_misuse(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, *COMMAND, "run"], capture_output=True, text=True, timeout=60, check=False)
 
     assert found.returncode == 2
+
+
+def test_sigusr1_has_the_log_tell_everything(tmp_path: Path) -> None:
+    with FilterdProcess(tmp_path) as daemon:
+        daemon.signal(signal.SIGUSR1)
+        eventually(lambda: "the log tells everything for a minute" in daemon.log())
+        with MilterMta(daemon.address) as mta:
+            mta.open(ip="127.0.0.1")
+            mta.send()
+        eventually(lambda: "event=times" in daemon.log())

@@ -1,5 +1,6 @@
 """The units are what systemd reads, shut in what they start, and name what `make install-files` has put in place."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -21,8 +22,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def analyzed(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    program = unpacked("systemd") / "usr" / "bin" / "systemd-analyze"
-    return subprocess.run([str(program), *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    files = unpacked("systemd")
+    program = files / "usr" / "bin" / "systemd-analyze"
+    shared = next(files.glob("**/libsystemd-shared-*.so")).parent
+    return subprocess.run(
+        [str(program), *map(str, words)],
+        env={**os.environ, "LD_LIBRARY_PATH": str(shared)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 def test_systemd_finds_no_fault_in_the_units(installed: Path) -> None:
