@@ -14,6 +14,7 @@ import pytest
 from servers.certificate import certificate
 
 from filterd.mta.config import Listener, Service
+from filterd.mta.routes import Relay, Route, Via
 from filterd.mta.users import HashedUsers, hash_password
 
 Start = Callable[..., Any]
@@ -110,7 +111,8 @@ def plain(user: str, password: str, act_for: str = "") -> bytes:
 
 @pytest.mark.parametrize("service", [Service.SUBMISSION, Service.SUBMISSIONS])
 def test_users_send_after_they_have_logged_in(place: Callable[..., Place], service: Service) -> None:
-    here = place({}, domains=frozenset({"example.net"}))
+    relay = Relay(routes=(Route(("elsewhere.example",), Via.MAILDIR),))
+    here = place({}, domains=frozenset({"example.net"}), relay=relay)
     client = here.encrypted(service)
 
     assert client.say(b"MAIL FROM:<a@example.org>") == b"530 5.7.0 Authentication required\r\n"
