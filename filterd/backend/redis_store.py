@@ -2,7 +2,8 @@
 
 The scripts are `limits.window` once more, in Lua; one test suite holds both to the same answers. Time is the server's,
 so that machines whose clocks differ agree. All names bear the hash tag {filterd}: in a Cluster they lie in one slot,
-as a charge of several limits must, so a Cluster brings availability here, and no more room.
+as a charge of several limits must, so a Cluster brings availability here, and no more room. What cannot be read counts
+as nothing, and is written over.
 """
 
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from filterd.backend.redis_greylist import ATTEMPT, DELIVERED
 from filterd.backend.waiting import about_to_wait
@@ -34,18 +35,25 @@ local function add(counts, slot, count) counts[slot] = (counts[slot] or 0) + cou
 
 -- The bucket as it is now: without what has left the window or lapsed.
 local function read(key, charge)
-  local raw = redis.call('HGETALL', key)
+  local raw = redis.pcall('HGETALL', key)
+  if raw.err then
+    redis.call('DEL', key)
+    raw = {}
+  end
   local slot = math.floor(now / charge.width)
   local first = slot - SLOTS
   local counts, held, changed = {}, {}, false
   for index = 1, #raw, 2 do
     local kind, name, value = raw[index]:sub(1, 1), raw[index]:sub(2), raw[index + 1]
-    if kind == 'c' then
-      local number = tonumber(name)
+    local number = kind == 'c' and value:match('^%d+$') and name:match('^%d+$')
+    local at, cost, kept = value:match('^(%d+) (%d+) (%d)$')
+    if number then
+      number = tonumber(number)
       if number >= first then add(counts, math.min(number, slot), tonumber(value)) end
       changed = changed or number < first or number > slot
+    elseif kind ~= 'h' or not at then
+      changed = true
     else
-      local at, cost, kept = value:match('^(%d+) (%d+) (%d)$')
       changed = changed or tonumber(at) > now
       at, cost = math.min(tonumber(at), now), tonumber(cost)
       local number = math.floor(at / charge.width)
@@ -150,7 +158,7 @@ for index, key in ipairs(KEYS) do
   if held then
     local since, _, kept = held:match('^(%d+) (%d+) (%d)$')
     if not (ARGV[1] == 'leave' and kept == '0') then
-      if ARGV[1] ~= 'refund' then
+      if since and ARGV[1] ~= 'refund' then
         redis.call('HINCRBY', key, string.format('c%.0f', math.floor(tonumber(since) / width)), cost)
       end
       redis.call('HDEL', key, member)
@@ -240,7 +248,10 @@ class _Client:
 
 
 def _fields(key: Any, client: _Client) -> dict[bytes, bytes]:
-    return dict(client.redis.hgetall(key))
+    try:
+        return dict(client.redis.hgetall(key))
+    except ResponseError:
+        return {}  # it is no hash
 
 
 def _delete(key: str, client: _Client) -> int:
@@ -255,11 +266,14 @@ def _bucket(fields: dict[bytes, bytes]) -> Bucket:
     bucket = Bucket()
     for field, value in fields.items():
         name = _text(field)
-        if name.startswith("c"):
-            bucket.counts[int(name[1:])] = int(value)
-        else:
-            at, cost, kept = map(int, value.split())
-            bucket.held[name[1:]] = Held(at, cost, bool(kept))
+        try:
+            if name.startswith("c"):
+                bucket.counts[int(name[1:])] = int(value)
+            elif name.startswith("h"):
+                at, cost, kept = map(int, value.split())
+                bucket.held[name[1:]] = Held(at, cost, bool(kept))
+        except ValueError:
+            continue
     return bucket
 
 

@@ -2,9 +2,11 @@
 
 A charge is one transaction. It survives the death of any process; a crash of the machine may forget the last moments,
 and never breaks the file (WAL, synchronous=NORMAL). A full disk or a broken file is a StoreError, as is a lock that
-nobody lets go of in time.
+nobody lets go of in time, and, once, a file that was deleted or replaced. A row that cannot be read counts as none, and
+is written over.
 """
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -53,6 +55,7 @@ class SqliteStore:
         self._most = most
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
         self._charged = self._tried = 0
 
     def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
@@ -80,10 +83,7 @@ class SqliteStore:
     def buckets(self) -> Iterator[tuple[str, Bucket]]:
         rows = self._transaction(lambda connection: connection.execute("SELECT name, state FROM bucket").fetchall())
         for name, state in rows:
-            try:
-                yield name, _decoded(state)
-            except ValueError as error:
-                raise StoreError(f"{self._path}: {error}") from None
+            yield name, _decoded(state)
 
     def forget(self, names: Sequence[str]) -> int:
         def forgotten(connection: sqlite3.Connection) -> int:
@@ -124,9 +124,11 @@ class SqliteStore:
         try:
             connection = self._connection = self._connection or self._open()
             connection.execute("BEGIN IMMEDIATE")
+            if self._place() != self._opened:
+                raise OSError("it was deleted or replaced, and is opened anew")
             done = work(connection)
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except (sqlite3.Error, OSError) as error:
             self._drop_connection()
             raise StoreError(f"{self._path}: {error}") from None
         except BaseException:
@@ -138,8 +140,8 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         if self._create:
-            # The addresses in it are nobody else's business; SQLite's other files get the same mode.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._make()
+        self._opened = self._place()
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode=rw",
             timeout=self._deadline,
@@ -155,6 +157,27 @@ class SqliteStore:
             connection.close()
             raise
         return connection
+
+    def _make(self) -> None:
+        folder = os.open(self._path.absolute().parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if not self._path.exists():
+                # Of a file that was deleted; SQLite would write it into this one.
+                for suffix in ("-wal", "-shm"):
+                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            # The addresses in it are nobody else's business; SQLite's other files get the same mode.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        finally:
+            os.close(folder)
+
+    def _place(self) -> tuple[int, int] | None:
+        """Which file is at the path now: its device and number."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _drop_connection(self) -> None:
         """What was begun is undone; a file that was replaced is found anew."""
@@ -189,8 +212,9 @@ def _kept(connection: sqlite3.Connection, names: Sequence[str], do: Callable[[di
     before: dict[str, Record] = {}
     for name in names:
         query = connection.execute("SELECT since, until, delivered FROM greylist WHERE name = ?", (name,))
-        if (row := query.fetchone()) is not None:
-            before[name] = Record(*map(int, row))
+        # Who stores text or a fraction here is somebody else.
+        if (row := query.fetchone()) is not None and all(isinstance(each, int) for each in row):
+            before[name] = Record(*row)
     records = dict(before)
     done = do(records)
     for name, each in records.items():
@@ -206,12 +230,12 @@ def _encoded(bucket: Bucket) -> str:
 
 
 def _decoded(state: str) -> Bucket:
-    """Raises ValueError where somebody else wrote it."""
+    """An empty one where somebody else wrote it."""
     try:
         counts, held = json.loads(state)
         return Bucket(
             {int(slot): int(count) for slot, count in counts.items()},
             {member: Held(int(at), int(cost), bool(kept)) for member, (at, cost, kept) in held.items()},
         )
-    except (TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"a bucket cannot be read: {error}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return Bucket()

@@ -229,7 +229,7 @@ def test_a_full_disk_is_a_fault_and_is_over_when_there_is_room(tmp_path: Path) -
     assert store.reserve([charge("b", 2)], T0) == (Standing(True, 2),)
 
 
-@pytest.mark.parametrize("what", ["no folder", "no database", "a lock that is never let go", "another's table"])
+@pytest.mark.parametrize("what", ["no folder", "no database", "a lock that is never let go"])
 def test_a_file_that_cannot_be_used(tmp_path: Path, what: str) -> None:
     path = tmp_path / ("none/state.db" if what == "no folder" else "state.db")
     store = SqliteStore(path, deadline=0.05)
@@ -240,12 +240,6 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, what: str) -> None:
         store.reserve([charge("b")], T0)
         locked = sqlite3.connect(path)
         locked.execute("BEGIN IMMEDIATE")
-    elif what == "another's table":
-        store.reserve([charge("b")], T0)
-        other = sqlite3.connect(path)
-        other.execute("UPDATE bucket SET state = '[1]'")
-        other.commit()
-        other.close()
 
     with pytest.raises(StoreError, match=r"state\.db"):
         store.reserve([charge("b")], T0)
@@ -258,18 +252,62 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize(
     "state", ["", "[1,2]", '[{"1":Infinity},{}]', '[{},{"m":[NaN,1,1]}]', "[" * 50_000, '[{"1":null},{}]']
 )
-def test_what_somebody_else_wrote_into_the_file_is_a_fault(tmp_path: Path, state: str) -> None:
+def test_what_somebody_else_wrote_into_the_file_counts_nothing_and_is_written_over(tmp_path: Path, state: str) -> None:
     store = SqliteStore(tmp_path / "state.db")
-    store.reserve([charge("one")], 0)
+    store.reserve([charge("one", 2)], 0)
+    store.attempt(attempt(), 0)
     with closing(sqlite3.connect(tmp_path / "state.db")) as other:
         other.execute("UPDATE bucket SET state = ?", (state,))
+        other.execute("UPDATE greylist SET since = 9e999, until = 'x'")
         other.commit()
 
-    with pytest.raises(StoreError):
-        store.reserve([charge("one")], 0)
-    with pytest.raises(StoreError):
-        list(store.buckets())
+    assert list(store.buckets()) == [("one", Bucket())]
+    assert store.reserve([charge("one")], 0) == (Standing(True, 1),)
+    assert [bucket.used for _, bucket in store.buckets()] == [1]
+    assert [store.attempt(attempt(), at).welcome for at in (0, 1)] == [Welcome.FIRST, Welcome.EARLY]
     store.close()
+
+
+def test_what_somebody_else_wrote_into_redis_counts_nothing_and_is_written_over(
+    servers: Callable[[str], Store],
+) -> None:
+    store = servers("redis")
+    assert isinstance(store, RedisStore)
+    client = store._connect()
+    client.hset("{filterd}:bucket:fields", mapping={"c": "x", "cx": "1", "c7": "y", "h": "1", "hm": "a b c", "z": "3"})
+    client.set("{filterd}:bucket:text", "no hash")
+
+    assert dict(store.buckets()) == {"fields": Bucket(), "text": Bucket()}
+    for name in ("fields", "text"):
+        assert store.reserve([charge(name)], T0) == (Standing(True, 1),)
+        store.settle([charge(name)], Ending.COUNT, T0)
+    assert [bucket.used for _, bucket in store.buckets()] == [1, 1]
+
+
+@pytest.mark.parametrize("rest", [True, False], ids=["with its log", "alone"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+def test_a_file_that_is_taken_away_is_a_fault_once_and_then_a_new_one(
+    tmp_path: Path, replaced: bool, rest: bool
+) -> None:
+    """As by a postmaster who wants to begin anew, or puts back a copy: two workers go on with one file."""
+    path, copy = tmp_path / "state.db", tmp_path / "copy.db"
+    one, two = SqliteStore(path), SqliteStore(path)
+    for store in (one, two):
+        store.reserve([charge("b", 2, str(id(store)))], T0)
+    with closing(SqliteStore(copy)) as other:
+        other.reserve([charge("b", 3)], T0)
+    for file in (path, *((Path(f"{path}-wal"), Path(f"{path}-shm")) if rest else ())):
+        file.unlink()
+    if replaced:
+        copy.rename(path)
+
+    for store in (one, two):
+        with pytest.raises(StoreError, match="deleted or replaced"):
+            store.reserve([charge("b")], T0)
+    before = 3 if replaced else 0
+    used = [store.reserve([charge("b", 1, str(id(store)))], T0)[0].used for store in (one, two)]
+
+    assert used == [before + 1, before + 2]
 
 
 def test_the_file_is_its_owners(tmp_path: Path) -> None:
