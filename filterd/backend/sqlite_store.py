@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,7 +55,9 @@ class SqliteStore:
         self._most = most
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._log = Path(f"{path}-wal")
         self._opened: tuple[int, int] | None = None
+        self._opened_log: tuple[int, int] | None = None
         self._charged = self._tried = 0
 
     def reserve(self, charges: Sequence[Charge], now: int) -> tuple[Standing, ...]:
@@ -124,8 +126,7 @@ class SqliteStore:
         try:
             connection = self._connection = self._connection or self._open()
             connection.execute("BEGIN IMMEDIATE")
-            if self._place() != self._opened:
-                raise OSError("it was deleted or replaced, and is opened anew")
+            self._check_place()
             done = work(connection)
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
@@ -141,7 +142,7 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if self._create:
             self._make()
-        self._opened = self._place()
+        self._opened = _place(self._path)
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode=rw",
             timeout=self._deadline,
@@ -153,31 +154,33 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_TABLE)
-        except sqlite3.Error:
+            self._opened_log = _place(self._log)
+        except (sqlite3.Error, OSError):
             connection.close()
             raise
         return connection
 
     def _make(self) -> None:
-        folder = os.open(self._path.absolute().parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        with _locked(self._path.absolute().parent):
             if not self._path.exists():
-                # Of a file that was deleted; SQLite would write it into this one.
-                for suffix in ("-wal", "-shm"):
-                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                self._unlink_log()
             # The addresses in it are nobody else's business; SQLite's other files get the same mode.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        finally:
-            os.close(folder)
 
-    def _place(self) -> tuple[int, int] | None:
-        """Which file is at the path now: its device and number."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    def _check_place(self) -> None:
+        """Raises OSError where the open file is no longer the one at the path. Its log is none of the next one's:
+        SQLite would write the one into the other."""
+        if _place(self._path) == self._opened:
+            return
+        with _locked(self._path.absolute().parent):
+            # It is open here, so that nobody else's can have its number.
+            if _place(self._log) == self._opened_log:
+                self._unlink_log()
+        raise OSError("it was deleted or replaced, and is opened anew")
+
+    def _unlink_log(self) -> None:
+        for file in (self._log, Path(f"{self._path}-shm")):
+            file.unlink(missing_ok=True)
 
     def _drop_connection(self) -> None:
         """What was begun is undone; a file that was replaced is found anew."""
@@ -185,6 +188,26 @@ class SqliteStore:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def _place(file: Path) -> tuple[int, int] | None:
+    """Which file is at a path now: its device and number."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Whoever makes or removes files there does so alone."""
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _read(connection: sqlite3.Connection, charges: Sequence[Charge]) -> dict[str, str]:

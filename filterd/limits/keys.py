@@ -13,7 +13,7 @@ from filterd.mail.transaction import Client, ReversePath
 _LONGEST = 200
 # What a name may have as it is: printable, and no space, comma or per cent sign.
 _SAFE = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
-_BUCKET = re.compile(r"(?P<limit>\S+) (?P<unit>\w+)/(?P<span>\d+) (?P<key>\S*)")
+_BUCKET = re.compile(r"(?P<limit>\S+) (?P<unit>\w+)/(?P<span>[1-9][0-9]{0,14}) (?P<key>\S*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import filterd
+from servers import redis
 
 from filterd.backend.sqlite_store import SqliteStore
 from filterd.limits.keys import BucketName, key_text
@@ -14,7 +15,7 @@ from filterd.policy.quantities import read_rate
 
 POLICY = """\
 version: 1
-server: {{ state: "sqlite:{state}" }}
+server: {{ state: "{state}" }}
 limits:
   - {{ name: per-user, key: client.user, rate: [200 recipients per 1h, 2 networks per 10m], overrides: vip }}
   - {{ name: per-net, key: client.ip, rate: 50 messages per 1h }}
@@ -24,7 +25,7 @@ limits:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     policy = tmp_path / "p.yaml"
-    policy.write_text(POLICY.format(state=tmp_path / "state.db"))
+    policy.write_text(POLICY.format(state=f"sqlite:{tmp_path}/state.db"))
     (tmp_path / "vip").write_text("boss: 5000 per 1h\n")
     store = SqliteStore(tmp_path / "state.db")
     counted = [
@@ -93,3 +94,25 @@ def test_where_nobody_can_look(tmp_path: Path, state: str, problem: str) -> None
         result = filterd("limits", *command, "-p", policy)
         assert result.exit_code == 2
         assert problem in result.stderr
+
+
+@pytest.mark.system
+def test_what_somebody_else_wrote_into_redis_is_not_counted(tmp_path: Path) -> None:
+    """Fields and types that are not ours, and names that mean no limit."""
+    policy, ours = tmp_path / "p.yaml", "per-user recipients/3600000"
+    minute = int(time.time()) // 60
+    with redis.running() as server, server.client as client:
+        policy.write_text(POLICY.format(state=f"redis://127.0.0.1:{server.port}"))
+        (tmp_path / "vip").write_text("")
+        fields = {"colour": "red", "hm": "1 2", b"c\xff": b"\xfe", f"c{minute}": 7}
+        client.hset(f"{{filterd}}:bucket:{ours} anna", mapping=fields)
+        client.set(f"{{filterd}}:bucket:{ours} text", "no hash")
+        client.rpush(f"{{filterd}}:bucket:{ours} list", "no hash")
+        for name in (b"per-user recipients/0 anna", b"per-user recipients/%s anna" % (b"9" * 5000), b"\xff"):
+            client.hset(b"{filterd}:bucket:" + name, "c7", "1")
+
+        shown = filterd("limits", "show", "-p", policy)
+        reset = filterd("limits", "reset", "--all", "-p", policy)
+
+    assert (shown.exit_code, [line.split()[:2] for line in shown.stdout.splitlines()[1:]]) == (0, [["per-user", "7"]])
+    assert (reset.exit_code, reset.stdout) == (0, "3 counts forgotten\n")
