@@ -80,7 +80,7 @@ packages: ## Debian's packages that .venv is built with
 	@tools/debian-packages install python3 python3-venv python3-dev gcc libc6-dev libmilter-dev
 
 servers: ## the servers that the tests run, unpacked into .tools, not installed; a Perl library and groff are
-	@tools/debian-packages unpack dovecot-core dovecot-imapd dovecot-lmtpd postfix s-nail sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin swaks systemd
+	@tools/debian-packages unpack dovecot-core dovecot-imapd dovecot-lmtpd postfix s-nail sendmail-bin sendmail-cf m4 miltertest nsd opendkim publicsuffix redis-tools spamd spamassassin libio-socket-ssl-perl swaks systemd
 	@tools/debian-packages install libmail-dkim-perl libnet-ssleay-perl groff-base
 
 $(BIN)/pip: | packages

@@ -2,20 +2,14 @@
 
 import os
 import socket
-import ssl
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from servers.debian import free_port
 from servers.spamd import GTUBE, SpamdServer
 
@@ -184,53 +178,6 @@ def test_what_a_server_says_cannot_leave_its_field() -> None:
         "X-Spam-Status": "Yes, tests=A_B,\n\tC autolearn=no",
         "X-Spam-Evil": "a [2J",
     }
-
-
-def _certificate(folder: Path) -> Path:
-    """A key and its certificate for 127.0.0.1, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    today = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "chain.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(private + certificate.public_bytes(pem))
-    return file
-
-
-def test_tls(tmp_path: Path) -> None:
-    chain = _certificate(tmp_path)
-    context = ssl.create_default_context(cafile=chain)
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(chain)
-    body = b"X-Spam-Status: No, tests=NONE_SUCH\r\n\r\n"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with server_side.wrap_socket(connection, server_side=True) as stream:
-                request = b""
-                while b"At noon?\r\n" not in request:
-                    request += stream.recv(65_536)
-                stream.sendall(OK + b"Content-length: %d\r\nSpam: False ; 0.1 / 5.0\r\n\r\n" % len(body) + body)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        found = scanned(SpamdAddress(port=listener.getsockname()[1], tls=context))
-        thread.join(30)
-
-    assert (found.code, found.symbols) == (SpamCode.HAM, ("NONE_SUCH",))
 
 
 def test_nobody_waits_for_a_scanner_that_was_never_started() -> None:

@@ -23,11 +23,14 @@ class SpamdServer:
     def __init__(self, folder: Path, path: Path | None = None, *options: str) -> None:
         self.port = free_port()
         self.path = path
+        #: as a policy has it
+        self.address = f"unix:{path}" if path else f"inet:{self.port}@127.0.0.1"
         self._folder = folder
         self._home = Path(tempfile.mkdtemp(prefix="filterd-spamd-"))
         # As root, spamd becomes nobody, who may not be let into the folder of the project.
         self._home.chmod(0o755)
-        shutil.copytree(unpacked("spamassassin"), self._home / "spamassassin", symlinks=True)
+        for package in ("spamassassin", "libio-socket-ssl-perl"):
+            shutil.copytree(unpacked(package), self._home / "installed", symlinks=True, dirs_exist_ok=True)
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +44,7 @@ class SpamdServer:
 
     def start(self) -> None:
         program = unpacked("spamd") / "usr/sbin/spamd"
-        rules = self._home / "spamassassin"
+        rules = self._home / "installed"
         where = [f"--socketpath={self.path}"] if self.path else ["-i", "127.0.0.1", "-p", str(self.port)]
         log = self._folder / "spamd.log"
         before = log.stat().st_size if log.exists() else 0

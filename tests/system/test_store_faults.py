@@ -82,6 +82,22 @@ def test_sqlite_is_locked_by_somebody_who_does_not_end(postfix: Postfix, recipie
         flows(postfix, filterd, recipient, broken)
 
 
+def test_a_state_file_that_is_deleted_is_made_anew(postfix: Postfix, recipient: str, tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    with judging(postfix, f"sqlite:{file}") as filterd:
+        assert send(postfix, recipient) == 250
+        for each in tmp_path.glob("state.db*"):
+            each.unlink()
+        eventually(lambda: send(postfix, recipient) == 250)
+        (away,) = filterd.events(AWAY)
+
+    assert "deleted or replaced" in away["error"]
+    assert len(filterd.events(BACK)) == 1
+    # What was taken since is counted there.
+    with closing(sqlite3.connect(file)) as reader:
+        assert reader.execute("SELECT count(*) FROM bucket").fetchall() == [(1,)]
+
+
 def test_a_full_disk_holds_up_what_must_be_counted_and_nothing_else(
     postfix: Postfix, recipient: str, tmp_path: Path
 ) -> None:
