@@ -141,13 +141,15 @@ class MtaFile(Section):
     xclient: Flag = False
 
 
+def load_queue_folder(path: Path) -> Path:
+    """Where the queue of a file of settings is, whether its keys and users can be read or not. Raises PolicyErrors."""
+    _, given = _read(path)
+    return MtaConfig("", path.parent / given.maildir, queue=_beside(path, given.queue)).queue_folder
+
+
 def load_mta(path: Path, hostname: str) -> MtaConfig:
     """Read a file of settings; `hostname` is our name where it gives none. Raises PolicyErrors with every fault."""
-    document = read_document(path)
-    try:
-        given = MtaFile.model_validate(document.data or {})
-    except ValidationError as error:
-        raise PolicyErrors([*document.errors, *schema_errors(document, error, MtaFile)]) from None
+    document, given = _read(path)
     faults = [*document.errors, *_contradictions(document, given)]
     tls = _tls(document, path.parent, given.tls, faults)
     users = _users(document, path.parent, given.users, faults)
@@ -158,7 +160,7 @@ def load_mta(path: Path, hostname: str) -> MtaConfig:
     return MtaConfig(
         hostname=given.hostname or hostname,
         maildir=path.parent / given.maildir,
-        queue=None if given.queue is None else path.parent / given.queue,
+        queue=_beside(path, given.queue),
         milters=tuple(Milter(**dict(each)) for each in given.milters),
         users=users,
         listeners=tuple(Listener(*each.at, each.service) for each in given.listen) or DEFAULT_LISTENERS,
@@ -181,6 +183,18 @@ def load_mta(path: Path, hostname: str) -> MtaConfig:
         expire=given.retry.expire,
         relay=relay,
     )
+
+
+def _read(path: Path) -> tuple[Document, MtaFile]:
+    document = read_document(path)
+    try:
+        return document, MtaFile.model_validate(document.data or {})
+    except ValidationError as error:
+        raise PolicyErrors([*document.errors, *schema_errors(document, error, MtaFile)]) from None
+
+
+def _beside(path: Path, name: str | None) -> Path | None:
+    return None if name is None else path.parent / name
 
 
 def load_users(path: Path) -> HashedUsers:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import click
 
+from filterd.cli.misuse import MisuseError
+from filterd.cli.mta_file import load_queue_folder
 from filterd.mta.config import MtaConfig
 from filterd.mta.queue import Queue
 from filterd.mta.queued_mail import QueuedMail, QueuedRecipient
+from filterd.policy.errors import PolicyErrors
 
 _PATIENCE = 10.0  # seconds for the MTA to end a delivery
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -18,11 +21,20 @@ _IDS = click.argument("queue_ids", metavar="QUEUE-ID...", nargs=-1, required=Tru
 
 
 @click.group("queue")
-@click.option("--maildir", type=click.Path(file_okay=False, exists=True, path_type=Path), required=True)
+@click.option("-c", "--config", "file", type=click.Path(dir_okay=False, path_type=Path), help="The MTA's settings.")
+@click.option(
+    "--maildir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Its folder of mail, without -c."
+)
 @click.pass_context
-def queue(ctx: click.Context, maildir: Path) -> None:
-    """Mail that was accepted and is not yet delivered; --maildir is that of `filterd mta`."""
-    ctx.obj = Queue(MtaConfig("", maildir).queue_folder)
+def queue(ctx: click.Context, file: Path | None, maildir: Path | None) -> None:
+    """Mail that was accepted and is not yet delivered: -c and --maildir are those of `filterd mta`."""
+    if (file is None) == (maildir is None):
+        raise click.UsageError("it needs -c or --maildir", ctx)
+    try:
+        folder = load_queue_folder(file) if file is not None else MtaConfig("", maildir or Path()).queue_folder
+    except PolicyErrors as errors:
+        raise MisuseError(str(errors)) from None
+    ctx.obj = Queue(folder)
 
 
 @queue.command("list")

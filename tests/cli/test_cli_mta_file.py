@@ -1,5 +1,6 @@
 """mta.yaml: what it says becomes the MTA's settings, and each fault is told at its place."""
 
+import os
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from filterd.cli.mta import command
 from filterd.cli.mta_file import DEFAULT_LISTENERS, load_mta
 from filterd.mail.endpoint import Endpoint
 from filterd.mta.config import DefaultAction, Listener, Milter, MtaConfig, PolicyService, Service
+from filterd.mta.queue import Queue
+from filterd.mta.queued_mail import new_mail
 from filterd.mta.routes import Relay, Route, Tls, Via
 from filterd.mta.users import HashedUsers, hash_password
 from filterd.policy.errors import PolicyErrors
@@ -189,3 +192,23 @@ def test_passwd_makes_changes_and_deletes_users(tmp_path: Path) -> None:
     file.write_text("alice:plain\n", encoding="utf-8")
     assert passwd("bob", password="x\n") == 2
     assert file.read_text(encoding="utf-8") == "alice:plain\n"
+
+
+def test_the_queue_is_found_by_the_settings(tmp_path: Path) -> None:
+    """Whoever looks at the queue need not be able to read the key."""
+    queue = Queue(tmp_path / "waiting")
+    descriptor = queue.open()
+    try:
+        queue.accept(new_mail("4X", b"a@example.org", [b"b@example.net"], hold=b"why"), b"Subject: x\r\n\r\n")
+    finally:
+        os.close(descriptor)
+        queue.close()
+    file = tmp_path / "mta.yaml"
+    file.write_text("queue: waiting\ntls: { certificate: no.pem, key: no.pem }\n", encoding="utf-8")
+    found = CliRunner().invoke(command, ["queue", "-c", str(file), "list"])
+
+    assert found.exit_code == 0
+    assert found.output.startswith("4X ")
+    assert CliRunner().invoke(command, ["queue", "list"]).exit_code == 2
+    file.write_text("nonsense: 1\n", encoding="utf-8")
+    assert f"{file}:1:1: nonsense: " in CliRunner().invoke(command, ["queue", "-c", str(file), "list"]).output

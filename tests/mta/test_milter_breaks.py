@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from filterd.mta.config import DefaultAction, Milter
 from filterd.wire import milter as m
 from filterd.wire.milter_codec import encode
 from filterd.wire.milter_decoder import Decoder
+from filterd.wire.milter_state import VERSIONS
 
 Start = Callable[..., Any]
 Answers = dict[type[m.Packet], Any]
@@ -145,6 +147,27 @@ def test_an_older_filter_is_not_sent_what_it_does_not_know(
 
     assert mta.send(client=client)[-1][0] == 250
     assert unknown == {m.Data, m.UnknownCommand} - {type(packet) for packet in old.seen}
+
+
+@pytest.mark.parametrize("version", [2, 3, 4, 6])
+def test_a_filter_is_offered_no_more_than_its_version_has(
+    start: Start, fake: Callable[[Answers], FakeFilter], version: int
+) -> None:
+    old = fake({m.Negotiate: [m.Negotiate(version, m.Action(0x3F), m.Protocol(0))]})
+    mta = start(milters=(Milter(old.socket, version=version),))
+
+    assert mta.send()[-1][0] == 250
+    (offer,) = (packet for packet in old.seen if isinstance(packet, m.Negotiate))
+    assert offer == m.Negotiate(version, m.Action(0x1FF), VERSIONS[version])
+
+
+def test_each_filter_has_its_own_settings(start: Start, fake: Callable[[Answers], FakeFilter]) -> None:
+    slow = Milter(fake({m.Mail: []}).socket, default_action=DefaultAction.ACCEPT, command_timeout=0.1)
+    away = Milter("unix:/nonexistent/milter", default_action=DefaultAction.QUARANTINE)
+    mta = start(milters=(slow, away), default_action="reject")
+
+    assert mta.send()[-1][0] == 250
+    assert [mail.hold for mail in mta.held] == ["default_action"]
 
 
 def test_shutdown_is_421_and_the_end(start: Start, fake: Callable[[Answers], FakeFilter]) -> None:

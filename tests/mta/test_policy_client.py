@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from servers import postfix as real
 
-from filterd.mta.config import MtaConfig
+from filterd.mta.config import MtaConfig, PolicyService
 from filterd.mta.queue import Queue
 from filterd.mta.server import running
-from filterd.wire.access_policy import Request, RequestReader
+from filterd.wire.access_policy import Action, Answer, Request, RequestReader
 
 pytestmark = pytest.mark.system
 
@@ -187,6 +187,15 @@ def test_nobody_is_asked_about_the_postmaster(tmp_path: Path) -> None:
             451,
             b"4.3.5 <b@example.net>: Recipient address rejected: Server configuration problem",
         )
+
+
+def test_a_service_has_its_own_answer_for_when_it_is_away(tmp_path: Path) -> None:
+    away = PolicyService("unix:/nonexistent/policy", default_action=Answer(Action.DUNNO))
+    config = MtaConfig("mx.example.org", tmp_path / "mail", policy_services=(away,), policy_retry_delay=0)
+    with running(config) as mta, smtplib.SMTP("127.0.0.1", mta.port, timeout=60) as smtp:
+        smtp.ehlo()
+        smtp.mail("a@example.org")
+        assert smtp.rcpt("b@example.net")[0] == 250
 
 
 def test_one_connection_serves_a_session_and_is_opened_anew(tmp_path: Path) -> None:
