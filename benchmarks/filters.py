@@ -1,7 +1,7 @@
-"""The filters that are measured: filterd and those that it replaces, each as its package has it, on a unix socket.
+"""A filter that is measured, on a unix socket, and filterd as one.
 
 What a filter does is a job: verify (SPF, DKIM, DMARC as far as it can) or sign. All run as root, as some insist on it
-to begin with, and ask the name server of the benchmark: who reads /etc/resolv.conf is shown another one.
+to begin with, and ask the name server of the benchmark.
 """
 
 import os
@@ -18,7 +18,6 @@ from pathlib import Path
 from mails import DOMAIN, SELECTOR
 
 _HOME = Path(__file__).parents[1]
-_TOOLS = _HOME / ".tools"
 _PATIENCE = 60.0  # seconds
 _RULES = """\
 rules:
@@ -75,72 +74,12 @@ def filterd(job: Job, setting: Setting, workers: int = 2) -> Iterator[Filter]:
     environment = {**os.environ, "PYTHONPATH": str(_HOME)}
     command = [sys.executable, "-c", "from filterd.cli.main import main; main()", "run", "-p", str(policy)]
     wants = "dmarc=pass" if job is Job.VERIFY else "d=example.org"
-    with _running("filterd", command, socket, setting, wants, environment) as running:
-        yield running
+    with running("filterd", command, socket, setting, wants, environment) as started:
+        yield started
 
 
 @contextmanager
-def opendkim(job: Job, setting: Setting) -> Iterator[Filter]:
-    """OpenDKIM: verifies or signs DKIM."""
-    socket, config = setting.folder / "opendkim.sock", setting.folder / "opendkim.conf"
-    lines = ["Syslog no", "UserID root", "AuthservID mx.example.net", f"Nameservers {setting.nameserver}"]
-    if job is Job.SIGN:
-        lines += ["Mode s", f"Domain {DOMAIN}", f"Selector {SELECTOR}", f"KeyFile {setting.key}"]
-        lines += ["Canonicalization relaxed/relaxed", "InternalHosts 192.0.2.0/24", "RequireSafeKeys no"]
-    else:
-        lines += ["Mode v", "MaximumSignaturesToVerify 10"]
-    config.write_text("\n".join(lines) + "\n")
-    command = [str(_TOOLS / "opendkim/usr/sbin/opendkim"), "-f", "-x", str(config), "-p", f"local:{socket}"]
-    wants = "dkim=pass" if job is Job.VERIFY else "d=example.org"
-    with _running("OpenDKIM", command, socket, setting, wants) as running:
-        yield running
-
-
-@contextmanager
-def opendmarc(setting: Setting) -> Iterator[Filter]:
-    """OpenDMARC: SPF by itself, DMARC."""
-    socket, config = setting.folder / "opendmarc.sock", setting.folder / "opendmarc.conf"
-    config.write_text(
-        f"Syslog false\nSocket local:{socket}\nAuthservID mx.example.net\nSPFSelfValidate true\nSPFIgnoreResults true\n"
-        f"UserID root\nPidFile {setting.folder}/opendmarc.pid\n"
-    )
-    command = _resolving(setting, [str(_TOOLS / "opendmarc/usr/sbin/opendmarc"), "-f", "-c", str(config)])
-    with _running("OpenDMARC", command, socket, setting, "dmarc=pass") as running:
-        yield running
-
-
-@contextmanager
-def dkimpy_milter(job: Job, setting: Setting) -> Iterator[Filter]:
-    """dkimpy-milter: verifies or signs DKIM, in Python."""
-    socket, config = setting.folder / "dkimpy.sock", setting.folder / "dkimpy.conf"
-    lines = ["Syslog no", "UserID root", "AuthservID mx.example.net", f"Socket local:{socket}"]
-    lines += [f"PidFile {setting.folder}/dkimpy.pid"]
-    if job is Job.SIGN:
-        lines += ["Mode s", f"Domain {DOMAIN}", f"Selector {SELECTOR}", f"KeyFile {setting.key}"]
-        lines += ["Canonicalization relaxed/relaxed", "InternalHosts 192.0.2.0/24"]
-    else:
-        lines += ["Mode v"]
-    config.write_text("\n".join(lines) + "\n")
-    packages = ("dkimpy-milter", "python3-dkim", "python3-authres", "python3-milter", "python3-nacl",
-                "python3-cffi-backend", "python3-dnspython")  # fmt: skip
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = ":".join(str(_TOOLS / each / "usr/lib/python3/dist-packages") for each in packages)
-    program = f"import sys; sys.argv[1:] = ['{config}']; from dkimpy_milter import main; main()"
-    command = _resolving(setting, ["/usr/bin/python3", "-c", program])
-    wants = "dkim=pass" if job is Job.VERIFY else "d=example.org"
-    with _running("dkimpy-milter", command, socket, setting, wants, environment) as running:
-        yield running
-
-
-def _resolving(setting: Setting, command: list[str]) -> list[str]:
-    """The command, with an /etc/resolv.conf of its own."""
-    (setting.folder / "resolv.conf").write_text(f"nameserver {setting.nameserver}\n")
-    bind = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
-    return ["unshare", "-m", "sh", "-c", bind, str(setting.folder / "resolv.conf"), *command]
-
-
-@contextmanager
-def _running(
+def running(
     name: str, command: list[str], socket: Path, setting: Setting, wants: str, environment: dict[str, str] | None = None
 ) -> Iterator[Filter]:
     log = setting.folder / f"{name}.log"

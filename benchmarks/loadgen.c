@@ -1,14 +1,16 @@
 /* loadgen: an MTA that has much mail, for any milter.
  *
  *   cc -O2 -Wall -Wextra -pthread -o loadgen benchmarks/loadgen.c
- *   loadgen SOCKET [connections=4] [messages=1000] [per_connection=1] [ip=192.0.2.1] [name=mx.example.org]
- *           [sender=alice@example.org] [recipient=bob@example.net] [login=] [want=] FILE...
+ *   loadgen SOCKET [connections=4] [messages=1000] [per_connection=1] [ip=192.0.2.1] [name=mx.example.org] [rate=]
+ *           [sender=alice@example.org] [recipient=bob@example.net] [recipients=1] [login=] [want=] [slot=] FILE...
  *
  * SOCKET is unix:PATH or inet:PORT@ADDRESS. Speaks milter version 6 as Postfix 3.7 does: the symbols that the filter asks for
  * with every stage and every header field, stages and replies left out that it does not want, bodies in pieces of 65,535 octets.
- * FILEs are mails, sent by turns. With `want`, a mail counts as wrong unless a header field that the filter adds has
- * that text. Prints one line of name=value pairs: what was sent, how long the answer to each mail's end took in ms, what
- * the filter answered. Ends with 1 if a connection failed or a mail was wrong, with 2 if asked for nonsense. */
+ * FILEs are mails, sent by turns; a % in the sender is the place of the mail's FILE, from 0 on. `rate` is how many mails a
+ * second are begun at most. With `want`, a mail counts as wrong unless a header field that the filter adds has that text.
+ * Prints one line of name=value pairs: what was sent, the generator's own CPU time in seconds, how long the answer to each
+ * mail's end took in ms, what the filter answered, and with `slot` how many mails ended in each `slot` ms.
+ * Ends with 1 if a connection failed or a mail was wrong, with 2 if asked for nonsense. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -31,7 +34,7 @@
 /* Stages, as lists of symbols name them (SMFIM_*). */
 enum { AT_CONNECT, AT_HELO, AT_MAIL, AT_RCPT, AT_DATA, AT_END, AT_EOH, STAGES };
 
-enum { CHUNK = 65535, MOST_FIELDS = 1000, MOST_MAILS = 64 };
+enum { CHUNK = 65535, MOST_FIELDS = 10000, MOST_MAILS = 4096, SLOTS = 10000 };
 
 /* What a filter may ask to be left out (SMFIP_*). */
 enum { NO_CONNECT = 0x1, NO_HELO = 0x2, NO_MAIL = 0x4, NO_RCPT = 0x8, NO_BODY = 0x10, NO_HEADERS = 0x20, NO_EOH = 0x40,
@@ -39,14 +42,15 @@ enum { NO_CONNECT = 0x1, NO_HELO = 0x2, NO_MAIL = 0x4, NO_RCPT = 0x8, NO_BODY = 
        NR_DATA = 0x10000, NR_EOH = 0x40000, NR_BODY = 0x80000, LEADING_SPACE = 0x100000, ALL_STEPS = 0x1fffff };
 
 struct field { const char *name, *value; };
-struct mail { struct field fields[MOST_FIELDS]; int count; const char *body; size_t size; };
+struct mail { struct field *fields; int count; const char *body; size_t size; };
 
-static struct { const char *socket, *ip, *name, *sender, *recipient, *login, *want; long connections, messages, per; } asked = {
-	NULL, "192.0.2.1", "mx.example.org", "alice@example.org", "bob@example.net", "", "", 4, 1000, 1 };
+static struct { const char *socket, *ip, *name, *sender, *recipient, *login, *want;
+	long connections, messages, per, recipients, rate, slot; } asked = {
+	NULL, "192.0.2.1", "mx.example.org", "alice@example.org", "bob@example.net", "", "", 4, 1000, 1, 1, 0, 0 };
 static struct mail mails[MOST_MAILS];
 static int mail_count;
-static double *waited;	/* ms, by message; negative where no answer came */
-static atomic_long next, failed, wrong, answers[256];
+static double began, *waited;	/* ms, by message; negative where no answer came */
+static atomic_long next, failed, wrong, answers[256], ended[SLOTS];
 
 struct peer {
 	int fd;
@@ -67,6 +71,14 @@ static double clock_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage used;
+
+	getrusage(RUSAGE_SELF, &used);
+	return used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
 static int dial(void)
@@ -272,23 +284,31 @@ static void end(struct peer *with)
 }
 
 /* The filter's last word on a mail, 0 where the connection is lost. */
-static unsigned char send_mail(struct peer *with, const struct mail *mail, const char *queue_id)
+static unsigned char send_mail(struct peer *with, int number, const char *queue_id)
 {
+	const struct mail *mail = &mails[number];
 	unsigned char said = 'c';
-	char text[512];
+	char sender[400], text[512];
+	const char *place = strchr(asked.sender, '%');
 
 	with->seen = !*asked.want;
+	snprintf(sender, sizeof sender, "%s", asked.sender);
+	if (place)
+		snprintf(sender, sizeof sender, "%.*s%d%s", (int)(place - asked.sender), asked.sender, number, place + 1);
 	if (!(with->steps & NO_MAIL)) {
 		symbols(with, AT_MAIL, 'M', "{auth_authen}", asked.login, "{auth_type}", *asked.login ? "PLAIN" : "",
-			"{mail_addr}", asked.sender, "{mail_mailer}", "smtp", NULL);
-		snprintf(text, sizeof text, "<%s>", asked.sender);
+			"{mail_addr}", sender, "{mail_mailer}", "smtp", NULL);
+		snprintf(text, sizeof text, "<%s>", sender);
 		texts(with, 'M', text, NULL);
 		if (!goes_on(with, NR_MAIL, &said))
 			return said;
 	}
-	if (!(with->steps & NO_RCPT)) {
-		symbols(with, AT_RCPT, 'R', "i", queue_id, "{rcpt_addr}", asked.recipient, "{rcpt_mailer}", "smtp", NULL);
-		snprintf(text, sizeof text, "<%s>", asked.recipient);
+	for (long i = 0; i < asked.recipients && !(with->steps & NO_RCPT); i++) {
+		char recipient[400];
+
+		snprintf(recipient, sizeof recipient, asked.recipients > 1 ? "r%2$ld.%1$s" : "%1$s", asked.recipient, i);
+		symbols(with, AT_RCPT, 'R', "i", queue_id, "{rcpt_addr}", recipient, "{rcpt_mailer}", "smtp", NULL);
+		snprintf(text, sizeof text, "<%s>", recipient);
 		texts(with, 'R', text, NULL);
 		if (!goes_on(with, NR_RCPT, &said))
 			return said;
@@ -328,6 +348,14 @@ static unsigned char send_mail(struct peer *with, const struct mail *mail, const
 	return answer(with);
 }
 
+static void wait_until(double moment)
+{
+	double left = moment - clock_ms();
+
+	if (left > 0)
+		usleep(left * 1e3);
+}
+
 static void *client(void *unused)
 {
 	struct peer *with = calloc(1, sizeof *with);
@@ -337,17 +365,22 @@ static void *client(void *unused)
 	if (!with)
 		die("out of memory");
 	for (long first; (first = atomic_fetch_add(&next, asked.per)) < asked.messages; end(with)) {
+		if (asked.rate)
+			wait_until(began + first * 1e3 / asked.rate);
 		if (!begin(with)) {
 			atomic_fetch_add(&failed, 1);
 			continue;
 		}
 		for (long i = first; i < first + asked.per && i < asked.messages; i++) {
 			unsigned char said;
+			long slot;
 
 			snprintf(queue_id, sizeof queue_id, "4Q%08lX", i);
 			with->ended = clock_ms();
-			said = send_mail(with, &mails[i % mail_count], queue_id);
+			said = send_mail(with, i % mail_count, queue_id);
 			waited[i] = clock_ms() - with->ended;
+			if (asked.slot && (slot = (clock_ms() - began) / asked.slot) < SLOTS)
+				atomic_fetch_add(&ended[slot], 1);
 			atomic_fetch_add(said ? &answers[said] : &failed, 1);
 			if (said && !with->seen)
 				atomic_fetch_add(&wrong, 1);
@@ -367,7 +400,7 @@ static void *client(void *unused)
 /* A mail, with CRLF at its lines' ends; fields stay folded, by LF alone as milters have it. */
 static struct mail read_mail(const char *file)
 {
-	struct mail mail = { .count = 0 };
+	struct mail mail = { .fields = NULL };
 	struct stat about;
 	FILE *from = fopen(file, "rb");
 	char *raw, *text, *at, *end;
@@ -395,6 +428,8 @@ static struct mail read_mail(const char *file)
 			if (*each != '\r')
 				*out++ = *each;
 		*out = *colon = 0;
+		if (!(mail.fields = realloc(mail.fields, (mail.count + 1) * sizeof *mail.fields)))
+			die("out of memory");
 		mail.fields[mail.count++] = (struct field){ at, colon + 1 };
 	}
 	mail.body = *at ? at + 2 : at;
@@ -413,7 +448,8 @@ static bool take(const char *argument)
 {
 	static const struct { const char *name; const char **text; long *number; } known[] = {
 		{ "connections=", NULL, &asked.connections }, { "messages=", NULL, &asked.messages },
-		{ "per_connection=", NULL, &asked.per }, { "ip=", &asked.ip, NULL }, { "name=", &asked.name, NULL },
+		{ "per_connection=", NULL, &asked.per }, { "recipients=", NULL, &asked.recipients },
+		{ "rate=", NULL, &asked.rate }, { "slot=", NULL, &asked.slot }, { "ip=", &asked.ip, NULL }, { "name=", &asked.name, NULL },
 		{ "sender=", &asked.sender, NULL }, { "recipient=", &asked.recipient, NULL },
 		{ "login=", &asked.login, NULL }, { "want=", &asked.want, NULL } };
 
@@ -434,7 +470,7 @@ static bool take(const char *argument)
 int main(int count, char **arguments)
 {
 	pthread_t *threads;
-	double began, took;
+	double took, cpu;
 	long got = 0;
 
 	if (count < 3)
@@ -455,6 +491,7 @@ int main(int count, char **arguments)
 		die("out of memory");
 	for (long i = 0; i < asked.messages; i++)
 		waited[i] = -1;
+	cpu = cpu_seconds();
 	began = clock_ms();
 	for (long i = 0; i < asked.connections; i++)
 		if (pthread_create(&threads[i], NULL, client, NULL))
@@ -462,10 +499,11 @@ int main(int count, char **arguments)
 	for (long i = 0; i < asked.connections; i++)
 		pthread_join(threads[i], NULL);
 	took = clock_ms() - began;
+	cpu = cpu_seconds() - cpu;
 	qsort(waited, asked.messages, sizeof *waited, by_time);
 	while (got < asked.messages && waited[got] < 0)
 		got++;
-	printf("messages=%ld failed=%ld wrong=%ld seconds=%.3f", asked.messages, (long)failed, (long)wrong, took / 1e3);
+	printf("messages=%ld failed=%ld wrong=%ld seconds=%.3f cpu=%.3f", asked.messages, (long)failed, (long)wrong, took / 1e3, cpu);
 	if (got < asked.messages) {
 		double *first = waited + got;
 		long known = asked.messages - got;
@@ -475,6 +513,8 @@ int main(int count, char **arguments)
 	for (int letter = 0; letter < 256; letter++)
 		if (answers[letter])
 			printf(" %c=%ld", letter, (long)answers[letter]);
+	for (long slot = 0; asked.slot && slot < SLOTS && slot <= took / asked.slot; slot++)
+		printf(slot ? ",%ld" : " slots=%ld", (long)ended[slot]);
 	puts("");
 	return failed || wrong;
 }
