@@ -60,8 +60,8 @@ class Filter:
 
 
 @contextmanager
-def filterd(job: Job, setting: Setting, workers: int = 2) -> Iterator[Filter]:
-    """filterd, with the rules of its default policy."""
+def filterd(job: Job, setting: Setting, workers: int = 2, more: str = "") -> Iterator[Filter]:
+    """filterd, with the rules of its default policy and `more` of the policy."""
     socket = setting.folder / "milter.sock"
     policy = setting.folder / "policy.yaml"
     keys = f"{{ selector: {SELECTOR}, file: {setting.key} }}"
@@ -69,7 +69,7 @@ def filterd(job: Job, setting: Setting, workers: int = 2) -> Iterator[Filter]:
     policy.write_text(
         f'version: 1\nserver: {{ milter: ["unix:{socket}"], workers: {workers} }}\n'
         f'identity: {{ authserv_id: mx.example.net }}\ndns: {{ servers: ["{setting.nameserver}:53"] }}\n'
-        f"{ours if job is Job.SIGN else ''}{_RULES}"
+        f"{ours if job is Job.SIGN else ''}{_RULES}{more}"
     )
     environment = {**os.environ, "PYTHONPATH": str(_HOME)}
     command = [sys.executable, "-c", "from filterd.cli.main import main; main()", "run", "-p", str(policy)]

@@ -35,11 +35,12 @@ _WORDS = b"lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A mail: how large its body is, in octets, how often it is signed, and in which form."""
+    """A mail: how large its body is, in octets, how often it is signed, in which form, and how many fields more it has."""
 
     size: int
     signatures: int = 1
     form: str = "relaxed"
+    fields: int = 0
 
     def __str__(self) -> str:
         size = f"{self.size // 1_000_000} MB" if self.size >= 1_000_000 else f"{self.size // 1000} kB"
@@ -50,8 +51,10 @@ class Kind:
 class Mails:
     """Makes mails in a folder, with a key of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rounds: int = 0, strangers: int = 0) -> None:
+        """`rounds` times so many `strangers` send mail once: see `by_strangers`."""
         self._folder = folder
+        self._strangers = [f"d{each}.r{number}" for number in range(rounds) for each in range(strangers)]
         key = generate_private_key(65537, 2048)
         self.key = folder / "key.pem"
         # OpenDKIM and dkimpy read PKCS#1.
@@ -59,29 +62,46 @@ class Mails:
         self.key.chmod(0o600)
 
     def zone(self) -> str:
-        """What DNS has of the author's domain, as a master file without its SOA record."""
+        """What DNS has of the authors' domains, as a master file without its SOA record."""
+        return self._records("@") + "".join(self._records(each) for each in self._strangers)
+
+    def _records(self, name: str) -> str:
         record = SigningKey.load(self.key.read_bytes(), min_rsa_bits=2048).public_record()
         strings = " ".join(f'"{record[start : start + 200]}"' for start in range(0, len(record), 200))
+        below = "" if name == "@" else f".{name}"
         return (
-            f'@ TXT "v=spf1 include:_spf.{DOMAIN} -all"\n_spf TXT "v=spf1 ip4:192.0.2.0/24 -all"\n'
-            f'_dmarc TXT "v=DMARC1; p=reject"\n{SELECTOR}._domainkey TXT {strings}\nmx A {CLIENT}\n'
+            f'{name} TXT "v=spf1 include:_spf{below}.{DOMAIN}. -all"\n_spf{below} TXT "v=spf1 ip4:192.0.2.0/24 -all"\n'
+            f'_dmarc{below} TXT "v=DMARC1; p=reject"\n{SELECTOR}._domainkey{below} TXT {strings}\nmx{below} A {CLIENT}\n'
         )
 
     def unsigned(self, kind: Kind) -> Path:
         """As it comes from our own users."""
-        return self._file(f"unsigned-{kind.size}", _mail(kind.size))
+        return self._file(f"unsigned-{kind.size}-{kind.fields}", _mail(kind.size, kind.fields))
 
     def signed(self, kind: Kind) -> Path:
         """As it comes from a stranger."""
-        mail = _mail(kind.size)
+        name = f"signed-{kind.size}-{kind.signatures}-{kind.form}-{kind.fields}"
+        return self._file(name, self._with_signatures(_mail(kind.size, kind.fields), kind, DOMAIN))
+
+    def by_strangers(self, number: int) -> tuple[list[Path], str]:
+        """5 kB mails of a round, each by an author of a domain of its own, and their sender, as loadgen takes it."""
+        names = [each for each in self._strangers if each.endswith(f".r{number}")]
+        files = []
+        for each in names:
+            domain = f"{each}.{DOMAIN}"
+            mail = _mail(5_000).replace(b"alice@" + DOMAIN.encode(), b"alice@" + domain.encode())
+            files.append(self._file(each, self._with_signatures(mail, Kind(5_000), domain)))
+        return files, f"alice@d%.r{number}.{DOMAIN}"
+
+    def _with_signatures(self, mail: bytes, kind: Kind, domain: str) -> bytes:
         form = kind.form.encode()
         fields = b""
         for _ in range(kind.signatures):
             fields += dkim.sign(
-                mail, SELECTOR.encode(), DOMAIN.encode(), self.key.read_bytes(),
+                mail, SELECTOR.encode(), domain.encode(), self.key.read_bytes(),
                 canonicalize=(form, form), include_headers=_SIGNED,
             )  # fmt: skip
-        return self._file(f"signed-{kind.size}-{kind.signatures}-{kind.form}", fields + mail)
+        return fields + mail
 
     def _file(self, name: str, mail: bytes) -> Path:
         file = self._folder / f"{name}.eml"
@@ -89,11 +109,12 @@ class Mails:
         return file
 
 
-def _mail(size: int) -> bytes:
+def _mail(size: int, fields: int = 0) -> bytes:
     words = random.Random(size)  # noqa: S311 # the same mail each time
     lines, made = [], 0
     while made < size:
         line = b" ".join(words.choice(_WORDS) for _ in range(11))
         lines.append(line)
         made += len(line) + 2
-    return (_HEADER + b"\n").replace(b"\n", b"\r\n") + b"\r\n".join(lines) + b"\r\n"
+    more = b"".join(b"X-Field-%d: of no meaning to anybody, but there\n" % each for each in range(fields))
+    return (_HEADER + more + b"\n").replace(b"\n", b"\r\n") + b"\r\n".join(lines) + b"\r\n"
