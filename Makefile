@@ -28,10 +28,10 @@ chaos: install-test servers ## everything breaks while MAILS (10000) mails flow;
 
 COUNT := 1000
 ROUNDS := 5
-bench: install-test build/loadgen ## what a mail costs, beside OpenDKIM, OpenDMARC and dkimpy-milter (COUNT=1000 ROUNDS=5)
-	@tools/debian-packages unpack nsd opendkim opendmarc dkimpy-milter python3-dkim python3-authres python3-milter \
-	  python3-nacl python3-cffi-backend python3-dnspython
-	$(AS_ROOT) $(BIN)/python benchmarks --count $(COUNT) --rounds $(ROUNDS)
+bench: install-test build/loadgen ## what a mail costs, beside the filters that do the same (COUNT=1000 ROUNDS=5; FULL=1 for all)
+	@tools/debian-packages unpack nsd unbound opendkim opendmarc rspamd dkimpy-milter python3-dkim python3-authres \
+	  python3-milter python3-nacl python3-cffi-backend python3-dnspython policyd-rate-limit postgrey postfix
+	$(AS_ROOT) $(BIN)/python benchmarks --count $(COUNT) --rounds $(ROUNDS) $(if $(FULL),--full)
 
 build/loadgen: benchmarks/loadgen.c | packages
 	@mkdir -p build

@@ -94,7 +94,8 @@ options {{
 }}
 logging {{ type = "file"; filename = "{folder}/log"; level = "error"; }}
 worker "rspamd_proxy" {{
-    bind_socket = "{socket}"; milter = yes; count = 2; timeout = 120s; upstream "local" {{ default = yes; self_scan = yes; }}
+    bind_socket = "{socket}"; milter = yes; count = 2; timeout = 120s;
+    upstream "local" {{ default = yes; self_scan = yes; }}
 }}
 actions {{ reject = 150; }}
 modules {{ {paths} }}

@@ -26,7 +26,7 @@ ROUND_TRIP = 0.05
 
 
 class Dns(StrEnum):
-    """What the answers of DNS cost: known by the filter; known by nobody, each mail of another domain; the same far away."""
+    """How answers of DNS come: known to the filter; known to nobody, each mail of another domain; so and from afar."""
 
     WARM = "DNS warm"
     COLD = "DNS cold"

@@ -68,9 +68,7 @@ class _Door(asyncio.DatagramProtocol):
 
     async def _answer(self, question: bytes, who: tuple[str, int], when: float) -> None:
         answered: asyncio.Future[bytes] = self._loop.create_future()
-        transport, _ = await self._loop.create_datagram_endpoint(
-            lambda: _Asked(answered), remote_addr=self._upstream
-        )
+        transport, _ = await self._loop.create_datagram_endpoint(lambda: _Asked(answered), remote_addr=self._upstream)
         transport.sendto(question)
         answer = await answered
         transport.close()

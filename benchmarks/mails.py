@@ -35,7 +35,7 @@ _WORDS = b"lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A mail: how large its body is, in octets, how often it is signed, in which form, and how many fields more it has."""
+    """A mail: the octets of its body, how often and in which form it is signed, and how many fields more it has."""
 
     size: int
     signatures: int = 1
@@ -71,7 +71,8 @@ class Mails:
         below = "" if name == "@" else f".{name}"
         return (
             f'{name} TXT "v=spf1 include:_spf{below}.{DOMAIN}. -all"\n_spf{below} TXT "v=spf1 ip4:192.0.2.0/24 -all"\n'
-            f'_dmarc{below} TXT "v=DMARC1; p=reject"\n{SELECTOR}._domainkey{below} TXT {strings}\nmx{below} A {CLIENT}\n'
+            f'_dmarc{below} TXT "v=DMARC1; p=reject"\nmx{below} A {CLIENT}\n'
+            f"{SELECTOR}._domainkey{below} TXT {strings}\n"
         )
 
     def unsigned(self, kind: Kind) -> Path:

@@ -28,7 +28,9 @@ class Sample:
     slots: tuple[int, ...] = ()
 
 
-def run(loadgen: Path, filter_: Filter, mails: Sequence[Path], count: int, connections: int = 4, **more: object) -> Sample:
+def run(
+    loadgen: Path, filter_: Filter, mails: Sequence[Path], count: int, connections: int = 4, **more: object
+) -> Sample:
     """Send `count` mails by turns; `more` is for the load generator.
 
     Raises WrongError where one came out without what the filter has to add.

@@ -72,7 +72,7 @@ def _silently(command: list[str], environment: dict[str, str]) -> float:
 
 def _reload(stage: Stage) -> None:
     rules = "".join(
-        f"  - {{ name: rule-{each}, then: tag, when: 'envelope.sender_domain == \"d{each}.example\" && "
+        f'  - {{ name: rule-{each}, then: tag, when: \'envelope.sender_domain == "d{each}.example" && '
         f'dmarc.result != "pass" && header("subject").matches("(?i)word{each}")\' }}\n'
         for each in range(_RULES)
     )
@@ -83,8 +83,12 @@ def _reload(stage: Stage) -> None:
         print(f"reload of {_RULES:,} rules, two workers, which take {most:,.0f} mails a second at most")
         for share in (0.5, 1.0):
             offered = int(most * share) if share < 1 else 0
-            took, least = _reloaded_under_load(stage, daemon, setting.folder / "policy.yaml", mail, offered or most, offered)
-            _line(f"at {share:.0%} of that", f"{_ms(took)}, slots of 0.5 s: least {least:.0%} of the usual", "1 s, 90 %")
+            took, least = _reloaded_under_load(
+                stage, daemon, setting.folder / "policy.yaml", mail, offered or most, offered
+            )
+            _line(
+                f"at {share:.0%} of that", f"{_ms(took)}, slots of 0.5 s: least {least:.0%} of the usual", "1 s, 90 %"
+            )
 
 
 def _reloaded_under_load(
@@ -114,8 +118,10 @@ def _reloaded_under_load(
 def _memory(stage: Stage) -> None:
     print("memory of filterd, two workers; RSS has what they share once each, PSS divides it")
     with filterd(Job.VERIFY, stage.setting("rest")) as daemon:
-        _print_rest("at rest, before any mail", daemon)
-        run(stage.asked.loadgen, daemon, [stage.mails.signed(Kind(5_000))], 1000)
+        mail = stage.mails.signed(Kind(5_000))
+        run(stage.asked.loadgen, daemon, [mail], 1)
+        _print_rest("at rest, after a mail", daemon)
+        run(stage.asked.loadgen, daemon, [mail], 1000)
         _print_rest("at rest, after 1,000 mails", daemon)
         before = memory(daemon.pid), sum(proportional(daemon.pid))
         with _idle(daemon, _CONNECTIONS):

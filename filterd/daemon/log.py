@@ -5,17 +5,17 @@ reverse its writing. Nothing hands secrets to the log; the password in a URL, wh
 out all the same.
 """
 
+import json
 import mmap
 import os
 import re
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
-
-import structlog
+from types import MappingProxyType
 
 from filterd.dnsbl import ListCode
 from filterd.mail.reason import Reason
@@ -40,8 +40,6 @@ _told: dict[tuple[str, str], float] = {}
 
 # What every line of this process says besides.
 _context: dict[str, object] = {}
-# What makes a line of an event, in order.
-_processors: list[structlog.typing.Processor] = []
 # What ranks below is not told; until when, on time.monotonic(), all is told, which the workers read as well.
 _least = _RANKS["info"]
 _until = memoryview(mmap.mmap(-1, 8)).cast("d")
@@ -52,6 +50,11 @@ class LogFormat(StrEnum):
 
     LOGFMT = "logfmt"
     JSON = "json"
+
+
+_form = LogFormat.LOGFMT
+# Whether systemd's word for the level stands before a line.
+_for_journal = False
 
 
 class LogLevel(StrEnum):
@@ -65,27 +68,11 @@ class LogLevel(StrEnum):
 
 def configure(form: LogFormat, level: LogLevel = LogLevel.INFO) -> None:
     """Set up the log: once, before the first fork."""
-    global _least
+    global _least, _form, _for_journal
     _least = _RANKS[level]
     _until[0] = 0.0
-    render: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if form is LogFormat.LOGFMT:
-        render = _logfmt
-    _processors[:] = [
-        structlog.processors.add_log_level,
-        _with_context,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        _printable,
-        render,
-    ]
-    if _is_journal():
-        _processors.append(_with_priority)
-    structlog.configure(
-        processors=_processors,
-        wrapper_class=structlog.make_filtering_bound_logger("debug"),
-        logger_factory=_Lines,
-        cache_logger_on_first_use=True,
-    )
+    _form = form
+    _for_journal = _is_journal()
 
 
 def always(**facts: object) -> None:
@@ -96,9 +83,7 @@ def always(**facts: object) -> None:
 def toggle_debugging() -> None:
     """Tell everything for a minute, or no longer; in all processes."""
     _until[0] = 0.0 if _debugging() else time.monotonic() + _DEBUGGING
-    structlog.get_logger().warning(
-        "the log tells everything for a minute" if _debugging() else "the log tells no more than before"
-    )
+    _tell("warning", "the log tells everything for a minute" if _debugging() else "the log tells no more than before")
 
 
 def _debugging() -> bool:
@@ -112,24 +97,24 @@ def _told_at(level: str) -> bool:
 def debug(event: str, **facts: object) -> None:
     """What only who looks for a fault wants to know."""
     if _debugging():
-        structlog.get_logger().debug(event, **facts)
+        _tell("debug", event, facts)
 
 
 def info(event: str, **facts: object) -> None:
     """Something happened that the operator expects."""
     if _told_at("info"):
-        structlog.get_logger().info(event, **facts)
+        _tell("info", event, facts)
 
 
 def warning(event: str, **facts: object) -> None:
     """Something that the operator should look at, and that filterd gets along with."""
     if _told_at("warning"):
-        structlog.get_logger().warning(event, **facts)
+        _tell("warning", event, facts)
 
 
 def error(event: str, **facts: object) -> None:
     """Something that needs the operator."""
-    structlog.get_logger().error(event, **facts)
+    _tell("error", event, facts)
 
 
 def fault(where: str, exception: BaseException, **facts: object) -> None:
@@ -139,13 +124,9 @@ def fault(where: str, exception: BaseException, **facts: object) -> None:
 
 
 def decision(line: Mapping[str, object]) -> None:
-    """One mail in one line: as `info`, without the layers of structlog above its processors, which cost a third."""
-    if not _told_at("info"):
-        return
-    event: Any = {**line, "event": "judged"}
-    for process in _processors:
-        event = process(None, "info", event)
-    _Lines().msg(event)
+    """One mail in one line."""
+    if _told_at("info"):
+        _tell("info", "judged", line)
 
 
 def judged(transcript: Transcript) -> None:
@@ -192,21 +173,18 @@ def _hourly(event: str, about: str, **facts: str) -> None:
         warning(event, about=about, **facts)
 
 
-class _Lines:
-    """Writes each line with one system call, wherever the kernel takes it at once."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def msg(self, line: str) -> None:
-        left = line.encode() + b"\n"
-        while left:
-            try:
-                left = left[os.write(2, left) :]
-            except OSError:
-                return  # whoever reads the log has gone; mail goes on
-
-    debug = info = warning = error = msg
+def _tell(level: str, event: str, facts: Mapping[str, object] = MappingProxyType({})) -> None:
+    """Write a line, with one system call wherever the kernel takes it at once."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+    line: dict[str, object] = {"time": f"{now}Z", "level": level, "event": event, **facts, **(_context | dict(facts))}
+    line = {key: value if isinstance(value, int | float) else _text(str(value)) for key, value in line.items()}
+    text = json.dumps(line) if _form is LogFormat.JSON else _logfmt(line)
+    left = f"{_PRIORITIES[level] if _for_journal else ''}{text}\n".encode()
+    while left:
+        try:
+            left = left[os.write(2, left) :]
+        except OSError:
+            return  # whoever reads the log has gone; mail goes on
 
 
 def _is_journal() -> bool:
@@ -218,24 +196,8 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM", "") == f"{read.st_dev}:{read.st_ino}"
 
 
-def _with_priority(_: object, level: str, line: Any) -> str:
-    return _PRIORITIES[level] + str(line)
-
-
-def _with_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in _context.items():
-        event.setdefault(key, value)
-    return event
-
-
-def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: value if isinstance(value, int | float) else _text(str(value)) for key, value in event.items()}
-
-
-def _logfmt(_: object, __: str, event: MutableMapping[str, Any]) -> str:
-    """The line as key=value; structlog's own looks at every character of every key, for a third of a line's cost."""
-    first = {key: event.pop(key) for key in ("time", "level", "event")}
-    return " ".join(f"{key}={_quoted(str(value))}" for key, value in (first | dict(event)).items())
+def _logfmt(line: Mapping[str, object]) -> str:
+    return " ".join(f"{key}={_quoted(str(value))}" for key, value in line.items())
 
 
 # Most words of most lines are those of the line before.

@@ -109,6 +109,16 @@ def compile_condition(text: str, find_list: FindList = _no_lists) -> Condition:
     """
     if len(text) > MAX_LENGTH:
         raise ConditionError(1, 1, f"the condition is longer than {MAX_LENGTH} characters")
+    # What reads no list is what its text is: a reload compiles only what has changed.
+    return _compile(text, find_list) if "in_list" in text else _without_lists(text)
+
+
+@lru_cache(maxsize=4096)
+def _without_lists(text: str) -> Condition:
+    return _compile(text, _no_lists)
+
+
+def _compile(text: str, find_list: FindList) -> Condition:
     plain = Source(text)
     parsed = read_parsed(_compiled(_environment(), plain, check=False).serialize())
     try:
