@@ -113,14 +113,14 @@ class Scan:
 class Spamd:
     """A process's way to spamd. Starts no thread before `start`, so that it can be made before a fork.
 
-    `timeout` is the time in seconds that one mail may take, whichever servers are tried. `warn` is told once when no
-    server can say any more, and once when one can again.
+    `timeout` is the time in seconds that one mail may take, whichever servers are tried. `report` hears when no server
+    can say any more, and why, and when one can again, and which.
     """
 
-    def __init__(self, addresses: Sequence[SpamdAddress], timeout: float, warn: Callable[[str, str], None]) -> None:
+    def __init__(self, addresses: Sequence[SpamdAddress], timeout: float, report: Callable[[bool, str], None]) -> None:
         self._servers = [_Server(address, timeout) for address in addresses]
         self._timeout = timeout
-        self._warn = warn
+        self._report = report
         self._away = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -167,15 +167,15 @@ class Spamd:
                 server.failed()
                 continue
             server.failures = 0
-            self._told(away=False, server=str(server.address))
+            self._told(away=False, about=str(server.address))
             return result
-        self._told(away=True, server=reason.value)
+        self._told(away=True, about=reason.value)
         return SpamResult(SpamCode.TEMPERROR, reason=reason)
 
-    def _told(self, *, away: bool, server: str) -> None:
+    def _told(self, *, away: bool, about: str) -> None:
         if away != self._away:
             self._away = away
-            self._warn("no spamd can say what it thinks" if away else "spamd is back", server)
+            self._report(away, about)
 
 
 async def _ask(server: _Server, request: Request, timeout: float) -> SpamResult | Reason:

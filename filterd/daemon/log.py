@@ -17,6 +17,7 @@ from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 
+from filterd.daemon.told import Told
 from filterd.dnsbl import ListCode
 from filterd.mail.reason import Reason
 from filterd.policy.transcript import Transcript
@@ -32,11 +33,8 @@ _PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
 _RANKS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # How long, in seconds, a signal makes the log tell everything.
 _DEBUGGING = 60.0
-_HOUR = 3600.0
-_MAX_TOLD = 1000
-# What was warned of, and when, on time.monotonic(): each worker tells for itself.
-_told: dict[tuple[str, str], float] = {}
-
+# What is warned of once an hour, and what is away; whichever worker notices first tells.
+_hours, _away = Told(), Told()
 
 # What every line of this process says besides.
 _context: dict[str, object] = {}
@@ -164,12 +162,25 @@ def decisions_dropped(why: str, count: int) -> None:
     warning("decisions are not kept", why=why, dropped=count)
 
 
+def away(part: str, event: str, **facts: object) -> None:
+    """A part of the world does not answer: told once, until it is `back`."""
+    if _away.begins(_of_generation(part)):
+        warning(event, **facts)
+
+
+def back(part: str, event: str, **facts: object) -> None:
+    """It answers again."""
+    if _away.ends(_of_generation(part)):
+        info(event, **facts)
+
+
+def _of_generation(part: str) -> str:
+    # Another policy may mean another server by it.
+    return f"{_context.get('generation')} {part}"
+
+
 def _hourly(event: str, about: str, **facts: str) -> None:
-    now = time.monotonic()
-    if now - _told.get((event, about), -_HOUR) >= _HOUR:
-        if len(_told) >= _MAX_TOLD:
-            _told.clear()
-        _told[(event, about)] = now
+    if _hours.hourly(f"{event} {about}"):
         warning(event, about=about, **facts)
 
 

@@ -85,16 +85,23 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
 
 def _dns_changed(away: bool) -> None:
     if away:
-        log.warning("no DNS server answers; mail does as dns.on_error says")
+        log.away("dns", "no DNS server answers; mail does as dns.on_error says")
     else:
-        log.info("DNS servers answer again")
+        log.back("dns", "DNS servers answer again")
 
 
 def _state_changed(fault: str | None) -> None:
-    if fault is None:
-        log.info("the state store is back")
+    if fault is not None:
+        log.away("state", "the state store is away; limits do as their on_error says", error=fault)
     else:
-        log.warning("the state store is away; limits do as their on_error says", error=fault)
+        log.back("state", "the state store is back")
+
+
+def _spamd_changed(away: bool, about: str) -> None:
+    if away:
+        log.away("spamd", "no spamd can say what it thinks", about=about)
+    else:
+        log.back("spamd", "spamd is back", about=about)
 
 
 @contextmanager
@@ -105,7 +112,7 @@ def _scanner(policy: Policy) -> Iterator[Spamd | None]:
         return
     tls = ssl.create_default_context() if settings.tls else None
     addresses = [SpamdAddress(each.path, each.host, each.port, tls) for each in settings.address]
-    scanner = Spamd(addresses, settings.timeout, lambda event, about: log.warning(event, about=about))
+    scanner = Spamd(addresses, settings.timeout, _spamd_changed)
     scanner.start()
     try:
         yield scanner
