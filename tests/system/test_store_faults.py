@@ -3,9 +3,11 @@
 The same for a name server that lies. One warning tells of it, not one a mail.
 """
 
+import itertools
 import resource
 import smtplib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -35,6 +37,14 @@ def send(postfix: Postfix, recipient: str) -> int:
         except smtplib.SMTPRecipientsRefused as refused:
             return refused.recipients[recipient][0]
     return 250
+
+
+def send_from(postfix: Postfix, recipient: str, domain: str) -> int:
+    """The same for a mail of an author whose domain nobody asked for yet."""
+    with postfix.connect("192.0.2.1") as smtp:
+        smtp.mail(f"joe@{domain}")
+        smtp.rcpt(recipient)
+        return smtp.data(MAIL.replace(b"joe@example.org", b"joe@" + domain.encode()))[0]
 
 
 @contextmanager
@@ -131,6 +141,37 @@ def test_a_full_disk_holds_up_what_must_be_counted_and_nothing_else(
         # The last mail is kept again; those before it are told of as dropped.
         eventually(lambda: decisions() >= 2)
         assert len(filterd.events("decisions are not kept")) == 1
+
+
+def test_a_name_server_that_is_too_slow_is_told_of_once_and_costs_its_deadline(
+    postfix: Postfix, recipient: str
+) -> None:
+    """It answers every question, when nobody waits any more."""
+    answering = threading.Event()
+
+    def late(query: bytes, _: bool) -> list[bytes]:
+        assert answering.wait(60)
+        return [reply(query, code=dns.rcode.NXDOMAIN)]
+
+    with (
+        FakeDns(late) as slow,
+        Filterd(
+            postfix.milters,
+            policy(f"127.0.0.1:{slow.address[1]}", asking="timeout: 1s, on_error: defer"),
+            workers=1,
+        ) as filterd,
+    ):
+        domains = (f"{number}.example.org" for number in itertools.count())
+        codes = [send_from(postfix, recipient, next(domains)) for _ in range(3)]
+        answering.set()
+        eventually(lambda: send_from(postfix, recipient, next(domains)) == 250)
+        away = filterd.events("no DNS server answers; mail does as dns.on_error says")
+        back = filterd.wait_for("DNS servers answer again")
+        assert filterd.events("fault") == []
+
+    assert (codes, len(away), len(back)) == ([451] * 3, 1, 1)
+    assert len(postfix.maildir(recipient)) == 1
+    assert postfix.queue() == []
 
 
 def test_a_name_server_that_lies_makes_no_forgery_pass(postfix: Postfix, recipient: str) -> None:
