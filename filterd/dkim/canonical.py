@@ -42,10 +42,11 @@ def select_fields(header: Header, names: Iterable[str], signature: Field) -> lis
     remaining: dict[str, list[Field]] = {}
     selected = []
     for name in names:
-        if name not in remaining:
-            remaining[name] = [field for field in header.all(name) if field is not signature]
-        if remaining[name]:
-            selected.append(remaining[name].pop())
+        fields = remaining.get(name)
+        if fields is None:
+            fields = remaining[name] = [field for field in header.all(name) if field is not signature]
+        if fields:
+            selected.append(fields.pop())
     return selected
 
 

@@ -52,11 +52,8 @@ class SignedFields:
 
     def names(self, header: Header) -> list[str]:
         """The names for h=."""
-        names = []
-        for name in self.sealed:
-            names += [name] * (len(header.all(name)) + 1)
-        for name in self.present:
-            names += [name] * len(header.all(name))
+        names = [name for name in self.sealed for _ in (None, *header.all(name))]
+        names += [name for name in self.present if header.has(name) for _ in header.all(name)]
         return names
 
 
@@ -221,16 +218,19 @@ def _quoted(found: re.Match[str]) -> str:
     return f"={ord(found[0]):02X}"
 
 
-def _fold(tokens: Iterable[str], width: int) -> tuple[bytes, int]:
+def _fold(tokens: Sequence[str], width: int) -> tuple[bytes, int]:
     """Lines of at most 78 octets (RFC 5322 2.1.1) with breaks between tokens, as far as tokens are that short.
 
     `width` is that of the line which they go on; also returns how wide the last line then is.
     """
+    ascii_only = "".join(tokens).isascii()
     folded = []
     for token in tokens:
-        size = len(token) if token.isascii() else len(token.encode("utf-8"))
-        if width + size > _LINE:
-            token, width = "\r\n\t" + token.lstrip(" "), 1
-        folded.append(token)
+        size = len(token) if ascii_only else len(token.encode("utf-8"))
         width += size
+        if width > _LINE:
+            token = token.lstrip(" ")
+            width = 1 + (len(token) if ascii_only else len(token.encode("utf-8")))
+            token = "\r\n\t" + token
+        folded.append(token)
     return "".join(folded).encode("utf-8"), width

@@ -45,10 +45,7 @@ class Gather:
         self._readings = {"treewalk": (None,), "psl": (suffixes,), "compare": (None, suffixes)}[
             policy.settings.dmarc.organizational_domain
         ]
-        settings = policy.settings
-        names = [settings.identity.authserv_id, *(each for entry in settings.sign for each in entry.domains)]
-        #: which names a stranger has no right to
-        self._own = frozenset(name.lower() for name in names if name is not None)
+        self._settings = policy.settings
         self._sealer, self._trusted_sealers = policy.sealer, policy.trusted_sealers
         self.faults: list[str] = []
         #: why a check has no result, where a mail is judged again by its record
@@ -92,7 +89,13 @@ class Gather:
         """What kind of name the client gave itself."""
         ip, name = transaction.client.ip, transaction.helo or ""
         broken = HeloResult(HeloKind.TEMPERROR)
-        return self._guarded("helo", lambda: check_helo_name(name, ip, self._own, resolver), broken)
+        return self._guarded("helo", lambda: check_helo_name(name, ip, self._own(), resolver), broken)
+
+    def _own(self) -> frozenset[str]:
+        """Which names a stranger has no right to."""
+        names = [self._settings.identity.authserv_id]
+        names += (each for entry in self._settings.sign for each in entry.domains)
+        return frozenset(name.lower() for name in names if name is not None)
 
     def dnsbl(
         self, lists: tuple[DnsList, ...], transaction: Transaction, author: Author | None, resolver: Resolver

@@ -340,12 +340,13 @@ class MailJudgement:
     def _whole_transaction(self) -> Transaction:
         """The transaction with the recipients so far: made on need, as most stages judge nothing."""
         if len(self._transaction.recipients) != len(self._recipients):
-            self._transaction = replace(self._transaction, recipients=tuple(self._recipients))
+            self._transaction = self._transaction.addressed(tuple(self._recipients))
         return self._transaction
 
     def _decided(self) -> Disposition | None:
         """What is decided of the whole mail."""
-        found = decisive([each.verdict for each in self._whole()])
+        verdicts = [each.verdict for each in self._whole()]
+        found = decisive(verdicts) if verdicts else None
         return found.disposition if found is not None else None
 
     def _adopt(self, queue_id: str | None) -> None:

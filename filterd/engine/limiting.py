@@ -22,8 +22,8 @@ class Limiting:
     """
 
     def __init__(self, runtime: Runtime, *, shared: bool = False) -> None:
+        self._policy = runtime.policy
         self._limits = runtime.policy.limits
-        self._of_failures = runtime.policy.failure_limits
         self._store = runtime.store
         self._clock = runtime.clock
         self._shared = shared
@@ -60,7 +60,7 @@ class Limiting:
 
     def refused(self, facts: Facts, results: Results) -> None:
         """The recipient was refused: that is counted as a failure, whatever becomes of the mail."""
-        asked = self._asked(self._of_failures, facts, results, failed=True)
+        asked = self._asked(self._policy.failure_limits, facts, results, failed=True)
         charges = [charge for each in asked for charge in each.charges]
         if charges:
             try:

@@ -164,8 +164,6 @@ class Conversation:
     def mail(self, sender: ReversePath, user: str | None, queue_id: str | None) -> Verdict:
         self._forget_message()
         self._in_message = True
-        if self._lost is None:
-            self._strand.put(self._begin, _EVENT, soon=False)
         verdict = self._ask(Stage.MAIL, lambda: self._session.mail(sender, user, queue_id))
         self._in_message = not verdict.disposition.final
         return verdict
@@ -293,6 +291,8 @@ class Conversation:
             self._settled = None
 
     def _step(self, stage: Stage, call: Callable[[], Verdict], *, heard: bool) -> Verdict:
+        if stage is Stage.MAIL:
+            self._begin()
         if self._settled is not None:
             return self._settled
         try:

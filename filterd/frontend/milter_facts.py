@@ -5,6 +5,7 @@ MTA differences stand here as comments, each where it decides something.
 
 from collections.abc import Iterable
 from enum import Enum, auto
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from filterd.mail.address import AddressError, Mailbox, parse_path
@@ -39,12 +40,16 @@ def client(name: str | None, address: str | None, port: int, port_macro: str | N
     ip: IPAddress | None = None
     if address is not None:
         # Sendmail's prefix. A link-local address's zone says where it was seen, and is no part of it (RFC 4007 11).
-        ip = ip_address(address.removeprefix("IPv6:").partition("%")[0])
+        ip = _address(address.removeprefix("IPv6:").partition("%")[0])
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
     if port == 0 and port_macro is not None and port_macro.isascii() and port_macro.isdigit():
         port = int(port_macro[:5])
     return Client(ip, name, port)
+
+
+# The same clients come again and again.
+_address = lru_cache(maxsize=1024)(ip_address)
 
 
 def path(octets: bytes) -> tuple[str, Mailbox | None]:

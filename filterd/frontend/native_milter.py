@@ -64,11 +64,11 @@ _GO_ON = Verdict()
 # What an MTA gives more time.
 _CONTENT = frozenset({BodyChunk, EndOfMessage})
 _MAIL = letter(Mail)
-# The letters of commands that macros are sent with, the latest first: what was said last, holds.
+# The letters of commands that macros are sent with.
 _OF_MESSAGE = (*map(letter, (EndOfMessage, EndOfHeaders, Data, Rcpt)), _MAIL)
 # Nothing is looked for in the macros of others.
 _WITHOUT_MACROS = (HeaderField, BodyChunk)
-_LATEST_FIRST = (*_OF_MESSAGE, letter(Helo), letter(Connect))
+_READ_MACROS = frozenset((*_OF_MESSAGE, letter(Helo), letter(Connect)))
 
 
 class NativeMilter:
@@ -81,6 +81,7 @@ class NativeMilter:
         self._decoder = Decoder(unread_macros=_WITHOUT_MACROS, gathers=True)
         self._order = Order()
         self._terms = NOTHING_YET
+        # By command, in the order in which they came: what was said last, holds.
         self._macros: dict[bytes, dict[bytes, bytes]] = {}
         # What came and was not taken yet, the packet that is being taken first; and what was answered since.
         self._packets: deque[Packet] = deque()
@@ -175,10 +176,10 @@ class NativeMilter:
 
     def _macro(self, name: bytes) -> str | None:
         """A macro of the MTA; None where it is not set, or not UTF-8."""
-        for letter_ in _LATEST_FIRST:
-            values = self._macros.get(letter_)
-            if values is not None and name in values:
-                return _text(values[name]) or None
+        for values in reversed(self._macros.values()):
+            value = values.get(name)
+            if value is not None:
+                return _text(value) or None
         return None
 
     def _forget_message(self) -> None:
@@ -193,7 +194,8 @@ class NativeMilter:
     def _note(self, packet: Macros) -> bytes:
         if packet.command == _MAIL:
             self._forget_message()
-        if packet.command in _LATEST_FIRST:
+        if packet.command in _READ_MACROS:
+            self._macros.pop(packet.command, None)
             self._macros[packet.command] = dict(packet.values)
         return b""
 

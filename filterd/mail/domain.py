@@ -6,6 +6,7 @@ owns what.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -37,17 +38,7 @@ class Domain:
                 raise DomainError("the domain is not UTF-8") from None
         if len(text) > 4 * _MAX_NAME:
             raise DomainError("the domain is too long")
-        if not text.isascii():
-            text = _to_a_labels(text)
-        name = text.lower().removesuffix(".")
-        if not name:
-            raise DomainError("the domain is empty")
-        if len(name) > _MAX_NAME:
-            raise DomainError("the domain is longer than 253 octets")
-        for label in name.split("."):
-            if not _LABEL.fullmatch(label):
-                raise DomainError("a label of the domain is empty, too long, or has a character that names do not have")
-        return cls(name)
+        return cls(_name(text))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,6 +57,22 @@ class Domain:
 
     def __str__(self) -> str:
         return self.name
+
+
+# The same domains come again and again.
+@lru_cache(maxsize=4096)
+def _name(text: str) -> str:
+    if not text.isascii():
+        text = _to_a_labels(text)
+    name = text.lower().removesuffix(".")
+    if not name:
+        raise DomainError("the domain is empty")
+    if len(name) > _MAX_NAME:
+        raise DomainError("the domain is longer than 253 octets")
+    for label in name.split("."):
+        if not _LABEL.fullmatch(label):
+            raise DomainError("a label of the domain is empty, too long, or has a character that names do not have")
+    return name
 
 
 def _to_a_labels(text: str) -> str:

@@ -6,6 +6,7 @@ DKIM needs every byte, so nothing here decodes, unfolds or trims unless asked to
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
@@ -36,6 +37,12 @@ class Field:
         return _FOLD.sub(b"", self.value).strip(b" \t\r\n")
 
 
+# A few dozen names are looked up in each mail.
+@lru_cache(maxsize=1024)
+def _key(name: str) -> bytes:
+    return name.lower().encode("ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The header section: all fields, in order of appearance."""
@@ -46,8 +53,9 @@ class Header:
     def __post_init__(self) -> None:
         index: dict[bytes, list[Field]] = {}
         for each in self.fields:
-            index.setdefault(each.key, []).append(each)
-        self._by_key.update((key, tuple(found)) for key, found in index.items())
+            # As `key` has it: a call of that for each field is what would cost most here.
+            index.setdefault(each.name.rstrip(b" \t").lower(), []).append(each)
+        self._by_key.update(zip(index, map(tuple, index.values()), strict=True))
 
     @classmethod
     def of(cls, fields: Iterable[Field]) -> "Header":
@@ -55,10 +63,10 @@ class Header:
 
     def all(self, name: str) -> tuple[Field, ...]:
         """Every field of that name, top to bottom."""
-        return self._by_key.get(name.lower().encode("ascii"), ())
+        return self._by_key.get(_key(name), ())
 
     def has(self, name: str) -> bool:
-        return name.lower().encode("ascii") in self._by_key
+        return _key(name) in self._by_key
 
     def has_prefix(self, prefix: str) -> bool:
         """Whether any field's name begins so: `resent-`, say."""

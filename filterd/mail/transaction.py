@@ -103,6 +103,21 @@ class Transaction:
     tls: str | None = None
     accepted: int | None = None
 
+    def addressed(self, recipients: tuple[ForwardPath, ...]) -> "Transaction":
+        """The same with these recipients: each mail needs it, and `dataclasses.replace` costs several times as much."""
+        return Transaction(
+            self.id,
+            self.client,
+            self.helo,
+            self.user,
+            self.sender,
+            recipients,
+            self.queue_id,
+            self.daemon,
+            self.tls,
+            self.accepted,
+        )
+
     @property
     def recipient_count(self) -> int:
         """How many recipients were accepted."""

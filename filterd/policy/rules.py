@@ -168,6 +168,18 @@ class Policy:
     shadow: Candidate | None = None
     limits: Mapping[Stage, tuple[Limit, ...]] = field(default_factory=lambda: dict.fromkeys(Stage, ()))
     greylist: Greylist | None = None
+    # Found once, as every mail asks at each of its stages.
+    _judged: frozenset[Stage] = field(init=False, repr=False, compare=False)
+    _needs: Mapping[Stage, frozenset[Check]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        judged = (stage for stage in Stage if self.rules[stage] or self.limits[stage] or self.greylists(stage))
+        needs = {
+            stage: frozenset(check for name in names if (check := FACTS[name].check))
+            for stage, names in self.facts.items()
+        }
+        object.__setattr__(self, "_judged", frozenset(judged))
+        object.__setattr__(self, "_needs", needs)
 
     @property
     def edits(self) -> frozenset[type[RuleEdit]]:
@@ -194,7 +206,7 @@ class Policy:
 
     def judges(self, stage: Stage) -> bool:
         """Whether any rule or limit can decide at that stage, or greylisting."""
-        return bool(self.rules[stage] or self.limits[stage] or self.greylists(stage))
+        return stage in self._judged
 
     def greylists(self, stage: Stage) -> bool:
         """Whether greylisting may judge at that stage."""
@@ -202,4 +214,4 @@ class Policy:
 
     def needs_at(self, stage: Stage) -> frozenset[Check]:
         """The checks whose results rules of that stage read."""
-        return frozenset(check for name in self.facts[stage] if (check := FACTS[name].check))
+        return self._needs[stage]

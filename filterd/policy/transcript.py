@@ -21,7 +21,7 @@ from filterd.mail.received import Handover
 from filterd.mail.transaction import Stage, Transaction
 from filterd.policy.results import Results
 from filterd.policy.shadow import Shadow
-from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, StepOutcome, Verdict, score_of
+from filterd.policy.verdict import TAG_FIELD, AddField, Disposition, Edit, Step, StepOutcome, Verdict, score_of
 
 VERSION = 1
 # Recipients that one line of the log names.
@@ -201,21 +201,18 @@ class Transcript:
 
     def limits(self) -> tuple[tuple[str, str, str], ...]:
         """The limits that were passed, observed ones too: name, key, and how much of what was used up."""
-        steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
-        passed = (StepOutcome.FIRED, StepOutcome.OBSERVED)
         return tuple(
             (step.rule, str(facts["limit.key"]), step.note or "")
-            for step in steps
-            if step.outcome in passed and "limit.key" in (facts := dict(step.facts))
+            for step in self._steps(StepOutcome.FIRED, StepOutcome.OBSERVED)
+            if "limit.key" in (facts := dict(step.facts))
         )
 
     def greylisted(self) -> tuple[tuple[str, str], ...]:
         """How greylisting has met each recipient: its word, and what there is to be said of it."""
-        steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
         return tuple(
             (str(facts["greylist.result"]), step.note or "")
-            for step in steps
-            if "greylist.result" in (facts := dict(step.facts))
+            for step in self._steps(*StepOutcome)
+            if step.facts and "greylist.result" in (facts := dict(step.facts))
         )
 
     def not_evaluated(self) -> tuple[str, ...]:
@@ -227,8 +224,11 @@ class Transcript:
         return self._rules(StepOutcome.OBSERVED)
 
     def _rules(self, outcome: StepOutcome) -> tuple[str, ...]:
-        steps = (step for judgement in self.judgements for step in judgement.verdict.steps)
-        return tuple(dict.fromkeys(step.rule for step in steps if step.outcome is outcome))
+        return tuple(dict.fromkeys([step.rule for step in self._steps(outcome)]))
+
+    def _steps(self, *outcomes: StepOutcome) -> list[Step]:
+        """The steps of all stages that came out so."""
+        return [each for judgement in self.judgements for each in judgement.verdict.steps if each.outcome in outcomes]
 
 
 def _dkim(results: tuple[DkimResult, ...] | None) -> str:
