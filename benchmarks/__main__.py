@@ -16,12 +16,15 @@ from pathlib import Path
 
 import compared
 import rest
+import scaling
 from measure import WrongError
 from stage import Asked, stage
 
 PARTS = {
     "mails": compared.main,
     "rest": rest.main,
+    "workers": scaling.workers,
+    "growth": scaling.growth,
 }
 _USUAL = ("mails", "rest")
 

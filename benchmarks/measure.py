@@ -84,8 +84,14 @@ def _size(file: Path, field: str) -> int:
 
 def cpu_time(pid: int) -> float:
     """µs of user and system time, of processes that have ended in between, too."""
-    total = 0
-    for each in processes(pid):
-        words = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        total += sum(map(int, words[11:15]))
-    return total * _TICK_US
+    return sum(cpu_times(pid).values())
+
+
+def cpu_times(pid: int) -> dict[int, float]:
+    """The same by process, what each has waited for with it."""
+    return {each: _cpu_time(each) for each in processes(pid)}
+
+
+def _cpu_time(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, words[11:15])) * _TICK_US
