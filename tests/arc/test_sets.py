@@ -72,6 +72,14 @@ def test_each_set_has_each_field_once(name: bytes, instance: int, change: Callab
     assert Reason.ARC_STRUCTURE is fault_of(replaced(TWO_HOPS, field, *change(field)))[0]
 
 
+@pytest.mark.parametrize("missing", NAMES)
+@pytest.mark.parametrize("double", NAMES)
+def test_one_field_twice_does_not_stand_for_another(missing: bytes, double: bytes) -> None:
+    twice = field_of(TWO_HOPS, double, 2)
+    mail = replaced(TWO_HOPS, twice, twice, Field(double, twice.value))
+    assert fault_of(without(mail, field_of(TWO_HOPS, missing, 1))) == (Reason.ARC_STRUCTURE, 2)
+
+
 def test_a_chain_has_no_gaps_and_begins_with_one() -> None:
     first = [field_of(TWO_HOPS, name, 1) for name in NAMES]
     assert fault_of(without(TWO_HOPS, *first)) == (Reason.ARC_STRUCTURE, 2)

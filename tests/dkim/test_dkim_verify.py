@@ -150,6 +150,22 @@ def test_what_becomes_of_a_mail_changed_on_its_way(
     assert outcome(only(verify(mail.replace(old, new), DNS))) == (code, reason)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Content-Type", "Content-Transfer-Encoding"],
+)
+def test_what_readers_are_shown_cannot_be_added_beside_the_signed_one(name: str) -> None:
+    """RFC 6376 8.15. A field of which h= covers one more than there are was sealed, and spoils the signature too."""
+    field, other = f"{name}: a@example.org\r\n".encode(), f"{name}: b@evil.example\r\n".encode()
+    mail = field + b"\r\ntext\r\n" if name == "From" else b"From: a@example.org\r\n" + field + b"\r\ntext\r\n"
+    covering, sealing = ("from", "from:from") if name == "From" else (f"from:{name}", f"from:{name}:{name}")
+    once, sealed = signed(mail, RSA, h=covering), signed(mail, RSA, h=sealing)
+
+    assert only(verify(once, DNS)).code is DkimCode.PASS
+    assert outcome(only(verify(other + once, DNS))) == (DkimCode.POLICY, Reason.DKIM_FIELD_ADDED)
+    assert outcome(only(verify(other + sealed, DNS))) == (DkimCode.FAIL, Reason.DKIM_SIGNATURE)
+
+
 def test_a_from_field_that_was_sealed_cannot_be_added() -> None:
     mail = signed(MAIL, RSA, h="from:from:to")
 

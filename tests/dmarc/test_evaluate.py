@@ -187,6 +187,8 @@ def test_organizations(author: str, identifier: str, records: dict[str, str], ex
         ("news.example.com", {"example.com": "p=reject; sp=quarantine; np=none"}, "example.com", QUARANTINE),
         ("news.example.com", {"example.com": "p=reject; np=none"}, "example.com", REJECT),
         ("news.example.com", {"example.com": "sp=reject"}, "example.com", REJECT),
+        # one that exists without an address of its own: only NXDOMAIN tells of none (RFC 9989 3.2.13)
+        ("mail.example.com", {"example.com": "p=reject; sp=quarantine; np=none", "a.mail.example.com": "p=none"}, "example.com", QUARANTINE),
         # one that does not exist: np, else sp, else p
         ("ghost.example.com", {"example.com": "p=none; sp=quarantine; np=reject"}, "example.com", REJECT),
         ("ghost.example.com", {"example.com": "p=none; sp=quarantine"}, "example.com", QUARANTINE),

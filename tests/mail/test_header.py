@@ -23,6 +23,14 @@ def test_all_in_order_of_appearance() -> None:
     assert HEADER.all("From") == ()
 
 
+def test_a_name_is_found_though_white_space_stands_before_its_colon() -> None:
+    """RFC 5322 4.5: old syntax allows it, and other programs read it so."""
+    fields = (Field(b"From ", b" a@b.example"), Field(b"fROM\t", b" c@d.example"))
+
+    assert fields == Header(fields).all("From")
+    assert [each.key for each in fields] == [b"from", b"from"]
+
+
 def test_has() -> None:
     header = Header((Field(b"Resent-From", b" a@b.example"),))
 

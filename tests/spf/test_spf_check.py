@@ -102,6 +102,7 @@ def test_the_result_and_the_term_that_decided(text: str, code: SpfCode, mechanis
         ("v=spf1 -all" + '" "'.join([" " * 240] * 40), Reason.SPF_LIMIT),
         ("v=spf1 exists:" + '" "'.join(["a." * 100] * 3) + "example.org -all", Reason.SPF_LIMIT),
         ("v=spf1 " + '" "'.join(["exists:%{l}%{s}.a.example "] * 101), Reason.SPF_LIMIT),
+        ("v=spf1 " + '" "'.join(["exists:", *["%{l}" * 50] * 2, "%{l} "] * 2), Reason.SPF_LIMIT),
     ],
 )
 def test_a_record_that_cannot_be_used_is_permerror_with_its_reason(text: str, reason: Reason) -> None:
@@ -112,6 +113,15 @@ def test_a_record_that_cannot_be_used_is_permerror_with_its_reason(text: str, re
     assert (result.code, result.reason) == (SpfCode.PERMERROR, reason), result
     assert result.detail
     assert len(result.detail) <= 200
+
+
+@pytest.mark.parametrize(("place", "code"), [(255, SpfCode.PASS), (256, SpfCode.FAIL)])
+def test_of_many_addresses_of_a_name_256_are_compared(place: int, code: SpfCode) -> None:
+    addresses = [f"10.0.{n // 256}.{n % 256}" for n in range(300)]
+    addresses[place] = "192.0.2.1"
+    resolver = Scripted(TXT=(b"v=spf1 a -all",), A=tuple(addresses))
+
+    assert check_mail_from(CLIENT, SENDER, HELO, resolver).code is code
 
 
 @pytest.mark.parametrize(
