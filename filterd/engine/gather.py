@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from filterd.arc.sets import bears_sets
 from filterd.arc.verify import ArcCode, ArcResult, ArcVerification, Hop
@@ -34,6 +34,7 @@ from filterd.spf.check import SpfCode, SpfIdentity, SpfResult, check_helo, check
 CONTRADICTED = SpfResult(SpfCode.NONE, SpfIdentity.MAILFROM, None, reason=Reason.SPF_NO_CLIENT)
 _NO_CHAIN = ArcResult(ArcCode.NONE)
 T = TypeVar("T")
+R = TypeVar("R", covariant=True)
 
 
 class Gather:
@@ -165,7 +166,7 @@ class Gather:
         verification = self._verification
         if verification is None:
             return broken
-        return self._guarded("dkim", lambda: verification.finish(resolver), broken)
+        return self._guarded("dkim", lambda: _finished(verification, resolver), broken)
 
     def arc(self, resolver: Resolver) -> tuple[ArcResult | None, Hop | None]:
         """The state of the chain, after the whole body was seen, and where the trusted sealers took the mail over."""
@@ -173,7 +174,7 @@ class Gather:
             return _NO_CHAIN, None
         broken = ArcResult(ArcCode.FAIL, reason=Reason.CHECK_FAILED)
         chain = self._chain
-        result = self._guarded("arc", lambda: chain.finish(resolver), broken) if chain else broken
+        result = self._guarded("arc", lambda: _finished(chain, resolver), broken) if chain else broken
         return result, result.first_trusted(self._trusted_sealers)
 
     def dmarc(
@@ -246,6 +247,21 @@ class Gather:
         except Exception as error:  # noqa: BLE001 # a fault in one check never costs the mail; the log has it
             self.fault(check, error)
             return broken
+
+
+class _Reader(Protocol[R]):
+    key_names: tuple[str, ...]
+
+    def finish(self, resolver: Resolver) -> R: ...
+
+
+def _finished(reader: _Reader[R], resolver: Resolver) -> R:
+    # Who sends the body so slowly that answers are forgotten meanwhile has all keys asked for at once again: one after
+    # the other, those of a name server that hangs would use up the time in which DMARC is to be looked up.
+    if len(reader.key_names) > 1:
+        for name in reader.key_names:
+            resolver.prefetch(name, "TXT")
+    return reader.finish(resolver)
 
 
 def _subject(listing: DnsList, transaction: Transaction, author: Author | None) -> IPAddress | Domain | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 import pytest
+from arc_mail import sealed_by_hand
 from dkim_mail import NOW, SELECTOR, ed25519_pair, signed, split
 from dmarc_zone import Suffixes
 
@@ -64,7 +65,15 @@ class Seen:
     in_all: set[str]
 
 
-def send(author: str, sender: str, signers: Sequence[str] = (), policy: str = "version: 1\n") -> Seen:
+def send(
+    author: str,
+    sender: str,
+    signers: Sequence[str] = (),
+    policy: str = "version: 1\n",
+    *,
+    sealers: Sequence[str] = (),
+    slowly: bool = False,
+) -> Seen:
     resolver = FarAway()
     transcripts: list[Transcript] = []
     compiled = load(policy, "p.yaml", read_suffixes=lambda: Suffixes("co.uk"))
@@ -73,6 +82,8 @@ def send(author: str, sender: str, signers: Sequence[str] = (), policy: str = "v
     mail = f"From: a@{author}\r\nTo: b@home.example\r\nSubject: x\r\nDate: y\r\n\r\ntext\r\n".encode()
     for signer in signers:
         mail = signed(mail, PAIR, d=signer)
+    for number, sealer in enumerate(sealers, 1):
+        mail = sealed_by_hand(mail, number, "none" if number == 1 else "pass", domain=sealer, pair=PAIR)
     header, body = split(mail)
     session.connect(Client(ip_address("192.0.2.10")), None)
     session.helo("client.example", None)
@@ -82,6 +93,9 @@ def send(author: str, sender: str, signers: Sequence[str] = (), policy: str = "v
     session.end_of_headers(header.fields, "Q")
     then, now = set(resolver.asked_of_dmarc), resolver.now
     session.body(body)
+    if slowly:
+        # longer than any answer is kept
+        resolver.asked.clear()
     session.end_of_message("Q")
     dmarc = transcripts[-1].results.dmarc
     assert dmarc
@@ -150,6 +164,14 @@ def test_all_lists_are_asked_at_once_beside_the_keys() -> None:
     seen = send("news.bank.example", "x@bounce.bank.example", ("mail.bank.example",), policy)
 
     assert (seen.dmarc, seen.waited) == ("pass", (0, 1))
+
+
+@pytest.mark.parametrize("by", ["signers", "sealers"])
+def test_a_body_that_takes_long_has_keys_asked_for_at_once_again(by: str) -> None:
+    """Then the keys and DMARC's records are waited for once each, not each key: the deadline is not the sender's."""
+    seen = send("news.bank.example", "x@evil.example", slowly=True, **{by: ("evil.example", "a.co.uk", "b.co.uk")})
+
+    assert (seen.dmarc, seen.waited) == ("fail", (0, 2))
 
 
 def test_hostile_signatures_cost_few_questions() -> None:
