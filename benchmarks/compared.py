@@ -18,7 +18,7 @@ from far_away import far_away
 from filters import Filter, Job, Setting
 from mails import Kind
 from measure import Sample, memory, run
-from report import HEAD, ratios, row
+from report import HEAD, median, ratios, row
 from stage import Stage
 
 #: How long an answer takes that comes from far away, in seconds.
@@ -121,4 +121,9 @@ def _show(case: Case, found: dict[str, list[Sample]], running: Sequence[Filter])
     for names in [*beside, ["dkimpy-milter"], ["rspamd"]]:
         if all(name in found for name in names):
             print(f"  filterd / {' + '.join(names):<24}{ratios(ours, *(found[name] for name in names))}")
+    if case.dns is Dns.FAR:
+        trips = (
+            f"{name} {median(each, lambda one: one.waits[0]) / ROUND_TRIP / 1e3:.1f}" for name, each in found.items()
+        )
+        print(f"  a mail's end waits for round trips: {', '.join(trips)}")
     print(flush=True)

@@ -1,12 +1,9 @@
 """What a question to the policy service costs: filterd, policyd-rate-limit and postgrey, asked the same by turns.
 
-    tools/debian-packages unpack policyd-rate-limit postgrey
-    .venv/bin/python benchmarks/policy_service.py [ROUNDS]
-
 Eight clients ask about a recipient each, wait for the answer, and ask again. Prints for each server how many questions
-it answered in a second, and what CPU time each took it, as medians of the rounds, and both as a multiple of what
-filterd has with limits: the two that policyd-rate-limit has, in SQLite as well.
-Needs root, as both others give it up; all runs on loopback, in a temporary folder.
+it answered in a second and what CPU time each took it, as medians of the rounds, and what filterd takes as a multiple of
+each other that does the same: the two limits that policyd-rate-limit has, in SQLite as well, or the greylist. The client
+that asks is Python, and keeps one processor busy: questions a second say less than CPU.
 """
 
 import os
@@ -17,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -26,16 +23,17 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from measure import cpu_time
+from report import spread
 from servers.debian import unpacked
 from servers.filterd_process import FilterdProcess
 from servers.milter_process import eventually
 from servers.policy_client import QUESTION
+from stage import Stage
 
 from filterd.wire.access_policy import encode_request
 
 _CLIENTS, _QUESTIONS = 8, 4000
-_BASE = "filterd, limits"
-_TICKS = os.sysconf("SC_CLK_TCK")
 _RULES = """rules:
 - { name: networks, when: 'client.ip.in_net("198.51.100.0/24") && !client.authenticated', then: reject }
 - { name: senders, when: 'envelope.sender_domain == "blocked.example"', then: reject }
@@ -45,6 +43,9 @@ _LIMITS = """dmarc: { on_multiple_authors: skip }
 limits:
 - { name: minute, key: client.user, rate: 1000000 recipients per 1m, then: defer }
 - { name: day, key: client.user, rate: 10000000 recipients per 1d, then: defer }
+"""
+_GREYLIST = """dmarc: { on_multiple_authors: skip }
+greylist: { when: 'client.ip.in_net("192.0.2.0/24")', delay: 5m }
 """
 _RATE_LIMIT = """debug: False
 user: nobody
@@ -67,14 +68,16 @@ delay_to_close: 300
 _numbers = count()
 
 
-def questions(number: int) -> list[bytes]:
-    """What a client asks: each is a mail of its own, by one of a hundred users to one of a thousand recipients."""
+def questions(number: int, strangers: bool) -> list[bytes]:
+    """What a client asks: each is a mail of its own, by one of a hundred users to one of a thousand recipients.
+
+    Strangers have not logged in: who has is not greylisted by filterd."""
     return [
         encode_request(
             replace(
                 QUESTION,
                 instance=f"a.b.{each}.0",
-                sasl_username=f"user{each % 100}",
+                sasl_username="" if strangers else f"user{each % 100}",
                 sender=f"user{each % 100}@example.org",
                 recipient=f"r{each % 1000}@example.net",
                 client_address=f"192.0.2.{each % 200}",
@@ -85,13 +88,15 @@ def questions(number: int) -> list[bytes]:
     ]
 
 
-def ask(path: Path) -> float:
+def ask(path: Path, strangers: bool) -> float:
     """All clients ask all their questions; returns the seconds that it took."""
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for _ in range(_CLIENTS):
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(path))
-            selector.register(client, selectors.EVENT_READ, (client, iter(questions(_QUESTIONS // _CLIENTS))))
+            selector.register(
+                client, selectors.EVENT_READ, (client, iter(questions(_QUESTIONS // _CLIENTS, strangers)))
+            )
         began = time.perf_counter()
         for key in list(selector.get_map().values()):
             _next(selector, *key.data)
@@ -111,17 +116,6 @@ def _next(selector: selectors.BaseSelector, client: socket.socket, unasked: Iter
         selector.unregister(client)
     else:
         client.sendall(question)
-
-
-def cpu(process: int) -> float:
-    """The CPU time, in seconds, of a process and its children."""
-    children = [int(each) for task in Path(f"/proc/{process}/task").iterdir() for each in _children(task)]
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS + sum(map(cpu, children))
-
-
-def _children(task: Path) -> list[str]:
-    return (task / "children").read_text().split()
 
 
 @contextmanager
@@ -162,38 +156,38 @@ def _running(program: list[str], environment: dict[str, str], path: Path) -> Ite
             process.terminate()
 
 
-Server = Callable[[Path], object]
-SERVERS = {
-    "filterd, rules": filterd,
-    "filterd, limits": partial(filterd, policy=_LIMITS),
-    "policyd-rate-limit": policyd_rate_limit,
-    "postgrey": postgrey,
+Server = Callable[[Path], AbstractContextManager[tuple[int, Path]]]
+_GREY, _THEIR_GREY = "filterd, greylist", "postgrey"
+_LIMITED, _THEIR_LIMITED = "filterd, two limits", "policyd-rate-limit"
+_SERVERS: dict[str, Server] = {
+    "filterd, three rules": filterd,
+    _LIMITED: partial(filterd, policy=_LIMITS),
+    _THEIR_LIMITED: policyd_rate_limit,
+    _GREY: partial(filterd, policy=_GREYLIST),
+    _THEIR_GREY: postgrey,
 }
 
 
-def main(rounds: int) -> int:
-    rates: dict[str, list[float]] = {name: [] for name in SERVERS}
-    costs: dict[str, list[float]] = {name: [] for name in SERVERS}
-    with ExitStack() as stack:
+def main(stage: Stage) -> None:
+    """Questions to the policy service, filterd beside policyd-rate-limit and postgrey."""
+    rates: dict[str, list[float]] = {name: [] for name in _SERVERS}
+    costs: dict[str, list[float]] = {name: [] for name in _SERVERS}
+    with ExitStack() as together:
         running = {}
-        for name, start in SERVERS.items():
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="filterd-bench-")))
+        for name, start in _SERVERS.items():
+            folder = Path(together.enter_context(TemporaryDirectory(prefix="filterd-bench-")))
             folder.chmod(0o777)
-            running[name] = stack.enter_context(start(folder))
-            ask(running[name][1])  # what is done once is done
-        for _ in range(rounds):
+            running[name] = together.enter_context(start(folder))
+            ask(running[name][1], name in (_GREY, _THEIR_GREY))  # what is done once is done
+        for _ in range(stage.asked.rounds):
             for name, (process, path) in running.items():
-                before = cpu(process)
-                rates[name].append(_QUESTIONS / ask(path))
-                costs[name].append((cpu(process) - before) / _QUESTIONS)
-    rate = {name: statistics.median(each) for name, each in rates.items()}
-    cost = {name: statistics.median(each) for name, each in costs.items()}
-    print(f"{'':20}{'questions/s':>12}{'':>8}{'CPU each':>12}")
-    for name in SERVERS:
-        share, factor = rate[name] / rate[_BASE], cost[name] / cost[_BASE]
-        print(f"{name:20}{rate[name]:12.0f}{share:7.2f}x{cost[name] * 1e6:9.0f} us{factor:7.2f}x")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+                before = cpu_time(process)
+                rates[name].append(_QUESTIONS / ask(path, name in (_GREY, _THEIR_GREY)))
+                costs[name].append((cpu_time(process) - before) / _QUESTIONS)
+    print(f"  {'policy service':<24}{'CPU µs':>10}{'questions/s':>13}")
+    for name in _SERVERS:
+        print(f"  {name:<24}{statistics.median(costs[name]):>10,.0f}{statistics.median(rates[name]):>13,.0f}")
+    for ours, theirs in ((_LIMITED, _THEIR_LIMITED), (_GREY, _THEIR_GREY)):
+        ratio = spread([mine / other for mine, other in zip(costs[ours], costs[theirs], strict=True)])
+        print(f"  {f'{ours} / {theirs}':<42}{ratio}")
+    print(flush=True)
