@@ -1,9 +1,9 @@
 """What a question to the policy service costs: filterd, policyd-rate-limit and postgrey, asked the same by turns.
 
 Eight clients ask about a recipient each, wait for the answer, and ask again. Prints for each server how many questions
-it answered in a second and what CPU time each took it, as medians of the rounds, and what filterd takes as a multiple of
-each other that does the same: the two limits that policyd-rate-limit has, in SQLite as well, or the greylist. The client
-that asks is Python, and keeps one processor busy: questions a second say less than CPU.
+it answered in a second and what CPU time each took it, as medians of the rounds, and the CPU time of filterd as a
+multiple of each other's that does the same: the two limits that policyd-rate-limit has, in SQLite as well, or the
+greylist. The clients are Python, and keep a processor busy: questions a second say less than CPU.
 """
 
 import os
