@@ -132,9 +132,6 @@ def judged(transcript: Transcript) -> None:
     decision(transcript.log_line())
     if _debugging():
         _tell_why(transcript)
-    author = transcript.author.domain if transcript.author else None
-    if transcript.unsigned is Reason.SIGN_UNPUBLISHED:
-        _hourly("none of the keys that sign for this author is published", str(author))
     for each in transcript.lists():
         if each.code is ListCode.REFUSED:
             _hourly("this DNS list does not serve us, or is none any more", each.listing.zone.name)
@@ -155,6 +152,11 @@ def _tell_why(transcript: Transcript) -> None:
     for answer in transcript.answers:
         debug("dns", queue_id=mail, name=answer.name, type=answer.rdtype, outcome=answer.outcome, reason=answer.reason)
     debug("times", queue_id=mail, **{part: round(took, 2) for part, took in transcript.times.items()})
+
+
+def unpublished(key: str, reason: Reason | None) -> None:
+    """Receivers cannot verify with this key: once an hour, not once a mail."""
+    _hourly("this signing key is not published as it is", key, reason=str(reason))
 
 
 def decisions_dropped(why: str, count: int) -> None:

@@ -29,6 +29,7 @@ from filterd.daemon.pulse import BEAT, Pulse
 from filterd.daemon.signals import Signals
 from filterd.daemon.tally import Count, Tally
 from filterd.engine.runtime import Runtime, authserv_id
+from filterd.engine.signing import PublicationMemory
 from filterd.frontend.access_policy import AccessPolicy, envelope_runtime
 from filterd.frontend.conversation import Reception
 from filterd.frontend.native_listener import NativeDoor
@@ -76,7 +77,14 @@ def live(policy: Policy, record: Record) -> Iterator[Runtime]:
         with _kept(policy, record) as both, _scanner(policy) as scanner:
             explains = policy.settings.decisions is not None
             yield Runtime(
-                policy, authserv_id(policy), resolver.view, both, store=store, scanner=scanner, explains=explains
+                policy,
+                authserv_id(policy),
+                resolver.view,
+                both,
+                publications=PublicationMemory(log.unpublished),
+                store=store,
+                scanner=scanner,
+                explains=explains,
             )
     finally:
         store.close()

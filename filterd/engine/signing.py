@@ -4,6 +4,7 @@ A signature that receivers cannot verify does harm, so a key is used only while 
 changes nothing: the last known state stands, and begins as published (a broken resolver stops no outbound mail).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from filterd.dkim.bodyhash import BodyHasher
@@ -20,16 +21,22 @@ from filterd.policy.signers import SelectedKey, Signing, may_write_as
 
 @dataclass(slots=True)
 class PublicationMemory:
-    """What was last known of each key, by domain and selector; shared by all mails of a worker."""
+    """What was last known of each key, by domain and selector; shared by all mails of a worker.
 
+    `report` hears, for each mail, DOMAIN/SELECTOR of a key that receivers cannot verify with, and why.
+    """
+
+    report: Callable[[str, Reason | None], None] = lambda name, reason: None
     _known: dict[tuple[Domain, str], bool] = field(default_factory=dict)
 
     def usable(self, domain: Domain, selected: SelectedKey, resolver: Resolver) -> bool:
         """Whether receivers can verify with this key."""
         at = (domain, selected.selector)
-        found, _ = published(selected.key, domain, selected.selector, resolver)
+        found, reason = published(selected.key, domain, selected.selector, resolver)
         if found is not Published.UNKNOWN:
             self._known[at] = found is Published.YES
+        if found is Published.NO:
+            self.report(f"{domain}/{selected.selector}", reason)
         return self._known.get(at, True)
 
 
