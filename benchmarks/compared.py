@@ -86,8 +86,8 @@ def _compared(job: Job, setting: Setting) -> list[AbstractContextManager[Filter]
 
 
 def _takes(filter_: Filter, case: Case) -> bool:
-    """dkimpy needs seconds and a gigabyte for a mail of 25 MB."""
-    return filter_.name != "dkimpy-milter" or case.kind.size < 25_000_000
+    """Of 25 MB, dkimpy needs seconds and a gigabyte, and rspamd breaks some connections off."""
+    return case.kind.size < 25_000_000 or filter_.name not in ("dkimpy-milter", "rspamd")
 
 
 def _rounds(stage: Stage, case: Case, running: Sequence[Filter]) -> dict[str, list[Sample]]:
