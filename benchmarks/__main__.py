@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import compared
+import lasting
 import policy_service
 import rest
 import scaling
@@ -29,6 +30,7 @@ PARTS = {
     "rest": rest.main,
     "workers": scaling.workers,
     "growth": scaling.growth,
+    "lasting": lasting.main,
 }
 
 
